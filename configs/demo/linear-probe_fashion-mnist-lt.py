@@ -1,0 +1,3 @@
+_base_ = 'lift_fashion-mnist-lt.py'
+
+model = dict(backbone=dict(tuners=[]))

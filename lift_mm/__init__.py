@@ -1,0 +1,8 @@
+"""Long-tail learning with foundation models, as a plugin of MMPretrain."""
+
+from . import compat
+
+__version__ = '0.1.0'
+__all__ = ['__version__']
+
+compat.install()

@@ -1,0 +1,1 @@
+"""CLIP without a runner: weights, class names, prompts, text features."""

@@ -1,0 +1,118 @@
+"""Architectures of CLIP: open_clip's model configs, checked for use here."""
+
+import copy
+import difflib
+import json
+import os
+from typing import Union
+
+# Fields of open_clip's `vision_cfg` whose values `CLIPViT` can build. What is
+# not listed must be absent, None, False or zero.
+_GEOMETRY = {
+    'image_size',
+    'layers',
+    'width',
+    'head_width',
+    'mlp_ratio',
+    'patch_size',
+    'output_tokens',
+    'ls_init_value',
+}
+_CHOICES = {
+    'no_ln_pre': (False, True),
+    'pool_type': ('tok', 'avg'),
+    'final_ln_after_pool': (False, True),
+    'pos_embed_type': ('learnable',),
+    'block_type': (None, 'default'),
+}
+_DEFAULTS = dict(
+    image_size=224,
+    layers=12,
+    width=768,
+    head_width=64,
+    mlp_ratio=4.0,
+    patch_size=16,
+    ls_init_value=None,
+    no_ln_pre=False,
+    pool_type='tok',
+    final_ln_after_pool=False,
+)
+
+
+def model_config(arch: Union[str, dict]) -> dict:
+    """Give open_clip's model config of an architecture.
+
+    Args:
+        arch: A model name of open_clip (``'ViT-B-16'``), a model config
+            with ``embed_dim``, ``vision_cfg`` and ``text_cfg``, or the path
+            of a JSON file that holds one.
+
+    Raises:
+        ValueError: open_clip has no such model, or the config lacks a field.
+    """
+    if isinstance(arch, str) and arch.endswith('.json'):
+        if not os.path.isfile(arch):
+            raise ValueError(
+                f'There is no model config file {arch!r} (key '
+                '`backbone.arch`).'
+            )
+        with open(arch, encoding='utf-8') as file:
+            arch = json.load(file)
+    if isinstance(arch, str):
+        import open_clip
+
+        config = open_clip.get_model_config(arch)
+        if config is None:
+            close = difflib.get_close_matches(arch, open_clip.list_models())
+            raise ValueError(
+                f'open_clip has no model {arch!r} (key `backbone.arch`); '
+                f'near names: {", ".join(close) or "none"}, all of them: '
+                '`open_clip.list_models()`.'
+            )
+        return config
+    arch = dict(arch)
+    lacking = {'embed_dim', 'vision_cfg', 'text_cfg'} - set(arch)
+    if lacking:
+        raise ValueError(
+            'The model config in `backbone.arch` lacks '
+            f'{", ".join(sorted(lacking))}; it needs embed_dim, vision_cfg '
+            'and text_cfg as in the JSON files of open_clip.'
+        )
+    # ConfigDicts of mmengine answer unknown attributes: plain dicts only.
+    return {
+        key: dict(value) if isinstance(value, dict) else value
+        for key, value in copy.deepcopy(arch).items()
+    }
+
+
+def vision_config(config: dict) -> dict:
+    """Give the image tower's settings with every default filled in.
+
+    Args:
+        config: A model config as :func:`model_config` gives it.
+
+    Raises:
+        ValueError: The tower is not a plain ViT; the field is named.
+    """
+    vision = dict(config['vision_cfg'])
+    reason = None
+    if 'timm_model_name' in vision:
+        reason = f'timm_model_name={vision["timm_model_name"]!r}'
+    elif not isinstance(vision.get('layers', 12), int):
+        reason = f'layers={vision["layers"]!r} (a ResNet)'
+    else:
+        for key, value in vision.items():
+            known = key in _GEOMETRY or value in _CHOICES.get(key, ())
+            pooler = key.startswith('attn_pooler')  # read with a pooler only
+            if not known and value and not pooler:
+                reason = f'{key}={value!r}'
+                break
+    vision = {**_DEFAULTS, **vision}
+    if vision['pool_type'] == 'avg' and not vision['final_ln_after_pool']:
+        reason = "pool_type='avg' without final_ln_after_pool"
+    if reason:
+        raise ValueError(
+            'CLIPViT builds plain ViT image towers only, and this one has '
+            f'{reason} (key `backbone.arch`).'
+        )
+    return vision

@@ -1,0 +1,39 @@
+"""Class names as a text tower wants to read them."""
+
+import os
+from typing import List
+
+
+def clean_name(name: str) -> str:
+    """Turn a folder or label name into words.
+
+    Underscores become blanks, runs of white space one blank. Case, hyphens
+    and everything else stay (LIFT, head initialisation, does the same).
+    """
+    return ' '.join(name.replace('_', ' ').split())
+
+
+def read_class_names(path: str) -> List[str]:
+    """Read a ``class_names.txt``: one name a line, in label order.
+
+    Args:
+        path: Text file in UTF-8. Empty lines at the end are ignored.
+
+    Raises:
+        ValueError: The file is missing or empty, or has an empty line
+            between names (the labels behind it would shift).
+    """
+    if not os.path.isfile(path):
+        raise ValueError(
+            f'There is no class name file {path!r}; give one name a line in '
+            'label order, or a list of names (dataset key `classes`).'
+        )
+    with open(path, encoding='utf-8-sig') as file:
+        names = [line.strip() for line in file.read().rstrip().splitlines()]
+    if not names or '' in names:
+        where = names.index('') + 1 if names else 1
+        raise ValueError(
+            f'{path!r}, line {where}, has no class name; write one name a '
+            'line in label order (dataset key `classes`).'
+        )
+    return names

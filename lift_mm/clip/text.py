@@ -1,0 +1,278 @@
+"""Class names -> text features, with the text tower of a CLIP."""
+
+import hashlib
+import json
+import os
+import tempfile
+from typing import Optional, Sequence, Tuple, Union
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from mmengine.utils import ProgressBar
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .arch import model_config
+from .names import clean_name
+from .weights import State, check_fit, decide_quick_gelu, locate, read
+
+# Fewer prompts than this take seconds; more deserve a progress bar.
+_SHOW_PROGRESS = 2000
+
+
+def cache_dir() -> str:
+    """Give the folder of cached text features.
+
+    ``LIFT_MM_CACHE``, else ``XDG_CACHE_HOME/lift_mm``, else
+    ``~/.cache/lift_mm``.
+    """
+    base = os.environ.get('XDG_CACHE_HOME', os.path.expanduser('~/.cache'))
+    return os.environ.get('LIFT_MM_CACHE', os.path.join(base, 'lift_mm'))
+
+
+def _registered_name(config: dict) -> str:
+    """Make open_clip know a model config, and give the name it has there."""
+    import open_clip
+
+    text = json.dumps(config, sort_keys=True)
+    name = 'lift_mm-' + hashlib.sha256(text.encode()).hexdigest()[:16]
+    if open_clip.get_model_config(name) is None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, name + '.json')
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(text)
+            open_clip.add_model_config(path)
+    return name
+
+
+class TextTower:
+    """The text tower of one CLIP with its tokenizer.
+
+    Args:
+        arch: As in :func:`lift_mm.clip.arch.model_config`.
+        pretrained: Weight tag of open_clip or path of a local file.
+        quick_gelu: See :func:`lift_mm.clip.weights.decide_quick_gelu`.
+
+    Raises:
+        ValueError: No weights, weights without a text tower or of another
+            architecture, or a tokenizer that cannot be had offline.
+    """
+
+    def __init__(
+        self,
+        arch: Union[str, dict],
+        pretrained: str,
+        quick_gelu: Optional[bool] = None,
+    ) -> None:
+        import open_clip
+
+        config = model_config(arch)
+        by_name = isinstance(arch, str) and not arch.endswith('.json')
+        arch_name = arch if by_name else None
+        path = locate(arch_name, pretrained)
+        state = read(path)
+        config['quick_gelu'] = decide_quick_gelu(
+            config, arch_name, pretrained, state, quick_gelu
+        )
+        # Only the text tower is wanted: the smallest image tower beside it.
+        config['vision_cfg'] = dict(
+            image_size=8, layers=1, width=64, patch_size=8
+        )
+        name = _registered_name(config)
+        try:
+            self.tokenizer = open_clip.get_tokenizer(name)
+            self.model = open_clip.create_model(
+                name, load_weights=False, pretrained_text=False
+            )
+        except Exception as error:
+            raise ValueError(
+                f'The text tower of {arch_name or "this model config"} cannot'
+                f' be built ({type(error).__name__}: '
+                f'{str(error).strip().splitlines()[0]}); towers of '
+                'transformers need that package and a download (key '
+                '`head.init.arch`).'
+            ) from error
+        self.rows: Optional[set] = None
+        self._load(state, arch_name or 'this model config', pretrained)
+        self.context_length = int(self.tokenizer.context_length)
+        self.visual_proj = state.get('visual.proj')
+        self.source = pretrained
+
+    def _load(self, state: State, arch: str, source: str) -> None:
+        own = {
+            key: value
+            for key, value in self.model.state_dict().items()
+            if not key.startswith(('visual.', 'logit_'))
+        }
+        text = {
+            key: value.float()
+            for key, value in state.items()
+            if not key.startswith(('visual.', 'logit_'))
+            and key.removesuffix('.ids').removesuffix('.rows')
+            in own.keys() | {'token_embedding', 'text.token_embedding'}
+        }
+        if any(key.startswith('text.') for key in own):
+            text = {'text.' + k.removeprefix('text.'): text[k] for k in text}
+        if not text:
+            raise ValueError(
+                f'The weights {source!r} have no text tower, so class names '
+                'cannot start the head; use weights of a whole CLIP, or '
+                'another `head.init`.'
+            )
+        self._expand_token_rows(text, own)
+        check_fit(own, text, arch, source)
+        self.model.load_state_dict(text, strict=False)
+        self.model.eval().requires_grad_(False)
+
+    def _expand_token_rows(self, text: State, own: State) -> None:
+        """Undo the compact form of a token embedding, rows and their ids.
+
+        A file may store only the rows that its captions used; which ones
+        is remembered, so that no prompt silently reads an absent row.
+        """
+        for key in [k for k in text if k.endswith('token_embedding.rows')]:
+            stem = key.removesuffix('.rows')
+            rows, ids = text.pop(key), text.pop(stem + '.ids').long()
+            full = torch.zeros_like(own[stem + '.weight'])
+            full[ids] = rows
+            text[stem + '.weight'] = full
+            self.rows = set(ids.tolist())
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Turn prompts into token ids of shape (N, context_length).
+
+        Raises:
+            ValueError: A prompt is longer than the tower reads, or needs a
+                token row that the weights lack; the prompt is named.
+        """
+        encode = getattr(self.tokenizer, 'encode', None)
+        for text in texts if encode else ():
+            length = len(encode(text)) + 2  # start and end token
+            if length > self.context_length:
+                raise ValueError(
+                    f'The prompt {text!r} has {length} tokens and the text '
+                    f'tower reads {self.context_length}; shorten this class '
+                    'name (dataset key `classes`) or the template (key '
+                    '`head.init.templates`).'
+                )
+        tokens = self.tokenizer(list(texts))
+        if self.rows is not None:
+            for text, row in zip(texts, tokens.tolist()):
+                lacking = set(row) - self.rows
+                if lacking:
+                    words = self.tokenizer.decode(sorted(lacking)).strip()
+                    raise ValueError(
+                        f'The weights {self.source!r} have no embedding for '
+                        f'{words!r} in the prompt {text!r}: they store only '
+                        'the words they were trained with; use another '
+                        'class name or full weights.'
+                    )
+        return tokens
+
+    @torch.no_grad()
+    def encode(
+        self,
+        names: Sequence[str],
+        templates: Sequence[str],
+        device: Union[str, torch.device] = 'cpu',
+        batch_size: int = 256,
+    ) -> Tensor:
+        """Give each class the mean of its prompts' normalised features.
+
+        The mean is not normalised again (LIFT's rule for ensembles).
+
+        Args:
+            names: C class names; underscores become blanks.
+            templates: T format strings.
+
+        Returns:
+            (C, E) in float32, on the CPU.
+        """
+        names = [clean_name(name) for name in names]
+        tokens = torch.cat(
+            [
+                self.tokenize([t.replace('{}', name) for name in names])
+                for t in templates
+            ]
+        )  # (T * C, L), template by template
+        self.model.to(device)
+        bar = None
+        if len(tokens) > _SHOW_PROGRESS:
+            print_log(f'Encoding {len(tokens)} prompts.', logger='current')
+            bar = ProgressBar(len(tokens))
+        features = []
+        for batch in tokens.split(batch_size):
+            feature = self.model.encode_text(batch.to(device)).float()
+            features.append(F.normalize(feature, dim=-1).cpu())
+            if bar:
+                bar.update(len(batch))
+        features = torch.cat(features).reshape(len(templates), len(names), -1)
+        return features.mean(dim=0)
+
+
+def _cache_path(arch, path: str, quick_gelu, names, templates) -> str:
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(1 << 24):
+            digest.update(chunk)
+    config = model_config(arch)
+    key = [config, quick_gelu, list(names), list(templates)]
+    digest.update(json.dumps(key, sort_keys=True).encode())
+    return os.path.join(cache_dir(), f'text-{digest.hexdigest()}.safetensors')
+
+
+def class_embeddings(
+    names: Sequence[str],
+    templates: Sequence[str],
+    arch: Union[str, dict],
+    pretrained: str,
+    quick_gelu: Optional[bool] = None,
+    device: Union[str, torch.device] = 'cpu',
+    cache: bool = True,
+) -> Tuple[Tensor, Optional[Tensor]]:
+    """Encode class names with a CLIP's text tower, once for each question.
+
+    Results are kept under :func:`cache_dir`, named by a hash of the weights,
+    the architecture, the names and the templates.
+
+    Args:
+        names: C class names.
+        templates: Format strings, see :mod:`lift_mm.clip.templates`.
+        arch: Architecture as in :func:`lift_mm.clip.arch.model_config`.
+        pretrained: Weight tag or path.
+        quick_gelu: Only where the weights do not tell.
+        device: Where the tower runs.
+        cache: Read and write the cache.
+
+    Returns:
+        Text features (C, E) and the image projection ``visual.proj`` (D, E)
+        of the same weights (None where they have none).
+
+    Raises:
+        ValueError: See :class:`TextTower`.
+    """
+    by_name = isinstance(arch, str) and not arch.endswith('.json')
+    path = locate(arch if by_name else None, pretrained)
+    cached = _cache_path(arch, path, quick_gelu, names, templates)
+    if cache and os.path.isfile(cached):
+        stored = load_file(cached)
+        return stored['text'], stored.get('proj')
+    tower = TextTower(arch, pretrained, quick_gelu)
+    found = dict(text=tower.encode(names, templates, device))
+    if tower.visual_proj is not None:
+        found['proj'] = tower.visual_proj.float().contiguous()
+    if cache:
+        _save_atomically(found, cached)
+    return found['text'], found.get('proj')
+
+
+def _save_atomically(tensors: State, path: str) -> None:
+    """Write a cache entry that other processes see whole or not at all."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        part = f'{path}.{os.getpid()}.part'
+        save_file(tensors, part)
+        os.replace(part, path)
+    except OSError as error:
+        print_log(f'Text features are not cached: {error}', logger='current')

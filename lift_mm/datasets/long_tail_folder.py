@@ -1,0 +1,213 @@
+"""Any folder with one sub-folder of images for each class."""
+
+import os
+import os.path as osp
+from collections.abc import Sequence
+
+import numpy as np
+from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets.custom import get_samples
+
+from lift_mm.clip.names import clean_name, read_class_names
+from lift_mm.registry import DATASETS
+
+from .base import given_classes
+from .image_files import ImageFilesMixin
+from .longtail import holdout_mask, long_tail_counts, long_tail_indices
+
+_SPLITS = ('train', 'val', 'test')
+
+
+@DATASETS.register_module()
+class LongTailFolder(ImageFilesMixin, BaseDataset):
+    """A folder of images, one sub-folder for each class.
+
+    The images lie in ``data_root/<split>/<class>/`` or, where there are no
+    splits, in ``data_root/<class>/``. The label of a class is the rank of
+    its folder's name among the training classes, so a test folder may lack
+    classes but must not bring new ones. Hidden files and folders and other
+    files than images are ignored.
+
+    Args:
+        data_root: Folder with the splits or the classes.
+        split: Folder in ``data_root``, mostly ``'train'``, ``'val'`` or
+            ``'test'``. ``''`` takes ``data_root`` itself as it is.
+        imbalance_ratio: Make a long tail: the class of label c of C keeps
+            about ``n_max * imbalance_ratio ** (-c / (C - 1))`` images, where
+            ``n_max`` is the size of the largest class. By default all
+            images are kept. Only for training.
+        seed: Seed of the choice which images stay.
+        val_fraction: Where there are no splits: share of each class that
+            ``split='val'`` gets and ``split='train'`` lacks. Training and
+            validation set need the same value.
+        classes: Names by label, or a file with one name a line. By default
+            ``class_names.txt`` in ``data_root`` (one name a line in the
+            order of the sorted folders), else the folders' names with
+            blanks for underscores.
+        extensions: Endings of image files, in lower case.
+        test_mode: Whether this is a test set.
+        lazy_init: Whether to put off reading the folder.
+        **kwargs: Keys of :class:`mmpretrain.datasets.BaseDataset`, and
+            ``check_files`` and ``skip_broken`` as for
+            :class:`LongTailList`.
+
+    Raises:
+        ValueError: Folders are missing or do not fit together, or a
+            training class has no image.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        split: str = 'train',
+        imbalance_ratio: float | None = None,
+        seed: int = 0,
+        val_fraction: float | None = None,
+        classes: str | Sequence[str] | None = None,
+        extensions: Sequence[str] = (
+            '.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif',
+        ),
+        test_mode: bool = False,
+        **kwargs,
+    ) -> None:
+        if imbalance_ratio is not None and test_mode:
+            raise ValueError(
+                f'imbalance_ratio={imbalance_ratio} would thin out a test '
+                'set; leave the dataset key `imbalance_ratio` to the '
+                'training set.'
+            )
+        self.split = split
+        self.imbalance_ratio = imbalance_ratio
+        self.seed = seed
+        self.val_fraction = val_fraction
+        self.extensions = tuple(extensions)
+        data_root = osp.expanduser(data_root)
+        super().__init__(
+            ann_file='',
+            data_root=data_root,
+            classes=given_classes(classes, data_root),
+            test_mode=test_mode,
+            **kwargs,
+        )
+
+    def load_data_list(self) -> list[dict]:
+        """List the images.
+
+        Returns:
+            A dict for each image: ``img_path`` and ``gt_label``.
+        """
+        root, class_root = self._roots()
+        folders = _class_folders(class_root)
+        self._name_classes(folders)
+        found = _class_folders(root)
+        ranks = {folder: rank for rank, folder in enumerate(folders)}
+        new = sorted(set(found) - set(folders))
+        if new:
+            raise ValueError(
+                f'{root!r} has the class folder {new[0]!r} ({len(new)} in '
+                f'all) that {class_root!r} lacks; train on these classes '
+                'too, or take the folders away (dataset key `data_root`).'
+            )
+        samples, _ = get_samples(
+            root, {folder: ranks[folder] for folder in found}, self._is_image
+        )
+        kept = self._kept([label for _, label in samples])
+        return [
+            dict(img_path=osp.join(root, path), gt_label=label)
+            for path, label in (samples[place] for place in kept)
+        ]
+
+    def _roots(self) -> tuple[str, str]:
+        """Find the folder of the images and that of all classes."""
+        root = self.data_root
+        if not osp.isdir(root):
+            raise ValueError(
+                f'There is no folder {root!r}; check the dataset key '
+                '`data_root`.'
+            )
+        inside = {name: osp.join(root, name) for name in os.listdir(root)}
+        # A split holds class folders; a class called 'train' holds images.
+        splits = [s for s in _SPLITS if s in inside and _subdirs(inside[s])]
+        if not self.split:
+            return root, root
+        if splits:
+            if self.val_fraction is not None:
+                raise ValueError(
+                    f'val_fraction={self.val_fraction} is for folders '
+                    f'without splits, but {root!r} has {splits}; leave the '
+                    'dataset key `val_fraction` out.'
+                )
+            images = inside.get(self.split, '')
+            if not osp.isdir(images):
+                raise ValueError(
+                    f'{root!r} has no folder {self.split!r}; the dataset '
+                    f'key `split` can be one of {splits}.'
+                )
+            return images, inside['train'] if 'train' in splits else images
+        if self.split != 'train' and (
+            self.val_fraction is None or self.split != 'val'
+        ):
+            raise ValueError(
+                f'{root!r} has no folder {self.split!r}: it is not split; '
+                "hold images out with the dataset keys `split='val'` and "
+                "`val_fraction=0.2`, or take all with `split=''`."
+            )
+        return root, root
+
+    def _name_classes(self, folders: Sequence[str]) -> None:
+        names = self._metainfo.get('classes')
+        path = osp.join(self.data_root, 'class_names.txt')
+        if names is None and osp.isfile(path):
+            names = read_class_names(path)
+        elif names is None:
+            names = [clean_name(folder) for folder in folders]
+        if len(names) != len(folders):
+            raise ValueError(
+                f'There are {len(names)} class names for {len(folders)} '
+                f'class folders in {self.data_root!r}; give one name for '
+                f'each folder in sorted order (dataset key `classes` or '
+                f'{path!r}).'
+            )
+        self._metainfo['classes'] = names
+
+    def _is_image(self, path: str) -> bool:
+        hidden = any(part.startswith('.') for part in path.split(os.sep))
+        return not hidden and path.lower().endswith(self.extensions)
+
+    def _kept(self, labels: list[int]) -> np.ndarray:
+        """Choose the images of this split and long tail, by position."""
+        kept = np.arange(len(labels))
+        if not labels:
+            return kept
+        labels = np.array(labels)
+        if self.val_fraction is not None and self.split:
+            held_out = holdout_mask(labels, self.val_fraction)
+            kept = kept[held_out if self.split == 'val' else ~held_out]
+        if self.imbalance_ratio is not None:
+            size = len(self._metainfo['classes'])
+            counts = long_tail_counts(
+                np.bincount(labels[kept]).max(), size, self.imbalance_ratio
+            )
+            rng = np.random.RandomState(self.seed)
+            kept = kept[long_tail_indices(labels[kept], counts, rng)]
+        return kept
+
+
+def _subdirs(path: str) -> list[str]:
+    if not osp.isdir(path):
+        return []
+    return sorted(
+        entry.name
+        for entry in os.scandir(path)
+        if entry.is_dir() and not entry.name.startswith('.')
+    )
+
+
+def _class_folders(path: str) -> list[str]:
+    folders = _subdirs(path)
+    if not folders:
+        raise ValueError(
+            f'{path!r} has no folders; put the images of each class into a '
+            'folder of its own (dataset key `data_root`).'
+        )
+    return folders

@@ -1,0 +1,127 @@
+"""Images and labels from a text list."""
+
+import os.path as osp
+from collections.abc import Sequence
+
+from mmengine.fileio import exists, get_file_backend, get_text
+from mmpretrain.datasets import BaseDataset
+
+from lift_mm.clip.names import read_class_names
+from lift_mm.registry import DATASETS
+
+from .base import given_classes
+from .image_files import ImageFilesMixin
+
+
+@DATASETS.register_module()
+class LongTailList(ImageFilesMixin, BaseDataset):
+    """A long-tail dataset from a list with one ``path label`` a line.
+
+    The label is what stands behind the last blank, so paths may hold
+    blanks. Empty lines are ignored. ImageNet-LT, Places-LT and many others
+    come as such lists.
+
+    Args:
+        ann_file: The list, relative to ``data_root``.
+        data_root: Root folder of list and images.
+        data_prefix: Folder in ``data_root`` that the paths start from.
+        classes: Names by label, or a file with one name a line. By default
+            ``class_names.txt`` beside the list.
+        pipeline: Transforms.
+        test_mode: Whether this is a test set. Only a training set must have
+            an image of every class.
+        check_files: ``'sample'``, ``'all'`` or ``'none'``: how many images
+            to look for at construction.
+        skip_broken: Whether to decode all images once and leave out the
+            broken ones.
+        **kwargs: Keys of :class:`mmpretrain.datasets.BaseDataset`
+            (``indices``, ``lazy_init``, ``serialize_data`` ...).
+
+    Raises:
+        ValueError: The list is missing or has a line of another form, names
+            are missing or do not fit the labels, images are missing.
+    """
+
+    def __init__(
+        self,
+        ann_file: str,
+        data_root: str = '',
+        data_prefix: str | dict = '',
+        classes: str | Sequence[str] | None = None,
+        pipeline: Sequence = (),
+        test_mode: bool = False,
+        check_files: str = 'sample',
+        skip_broken: bool = False,
+        **kwargs,
+    ) -> None:
+        data_root = osp.expanduser(data_root)
+        super().__init__(
+            ann_file=ann_file,
+            data_root=data_root,
+            data_prefix=data_prefix,
+            classes=given_classes(classes, data_root),
+            pipeline=pipeline,
+            test_mode=test_mode,
+            check_files=check_files,
+            skip_broken=skip_broken,
+            **kwargs,
+        )
+
+    def list_hint(self) -> str:
+        """Say where a missing list comes from: a sentence, or nothing."""
+        return ''
+
+    def load_data_list(self) -> list[dict]:
+        """Read the list.
+
+        Returns:
+            A dict for each image: ``img_path`` and ``gt_label``.
+        """
+        if not self.ann_file or not exists(self.ann_file):
+            raise ValueError(
+                f'There is no list {self.ann_file!r} of images and labels; '
+                'check the dataset keys `ann_file` and `data_root`. '
+                f'{self.list_hint()}'.rstrip()
+            )
+        if 'classes' not in self._metainfo:
+            self._metainfo['classes'] = self._names_beside()
+        # Found once, not for each of maybe half a million images.
+        backend = get_file_backend(self.img_prefix, enable_singleton=True)
+        data_list = []
+        for number, line in enumerate(self._lines(), start=1):
+            if line.strip():
+                path, label = self._parse(line, number)
+                path = backend.join_path(self.img_prefix, path)
+                data_list.append(dict(img_path=path, gt_label=label))
+        return data_list
+
+    def _lines(self) -> list[str]:
+        try:
+            text = get_text(self.ann_file)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f'The list {self.ann_file!r} is not UTF-8 text ({error}); '
+                'save it as UTF-8 (dataset key `ann_file`).'
+            ) from error
+        return text.removeprefix('\ufeff').split('\n')
+
+    def _parse(self, line: str, number: int) -> tuple[str, int]:
+        try:
+            path, label = line.strip().rsplit(maxsplit=1)
+            return path, int(label)
+        except ValueError:
+            raise ValueError(
+                f'{self.ann_file!r}, line {number}, is {line.strip()!r}, '
+                'but each line must be a path, a blank and a whole number, '
+                'the label (dataset key `ann_file`).'
+            ) from None
+
+    def _names_beside(self) -> Sequence[str]:
+        path = osp.join(osp.dirname(self.ann_file), 'class_names.txt')
+        if not osp.isfile(path):
+            raise ValueError(
+                f'The list {self.ann_file!r} holds no class names; give them '
+                'as a list or a file (dataset key `classes`), or write '
+                f'{path!r} with one name a line in label order.'
+            )
+        return read_class_names(path)

@@ -1,0 +1,194 @@
+"""Hand class names and counts from the data to whoever needs them."""
+
+from typing import List, Optional, Sequence, Tuple
+
+from mmengine.hooks import Hook
+from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
+from mmpretrain.registry import DATASETS
+from torch import nn
+
+from lift_mm.registry import HOOKS
+
+Counts = Optional[List[int]]
+
+
+def class_info(dataset) -> Tuple[Optional[Sequence[str]], Counts]:
+    """Give class names and images per class of a dataset.
+
+    Datasets of lift_mm put both into ``metainfo``; those of mmpretrain know
+    the names, and their labels are counted here.
+    """
+    meta = getattr(dataset, 'metainfo', None) or {}
+    names, counts = meta.get('classes'), meta.get('class_counts')
+    if names is not None and counts is None:
+        while not hasattr(dataset, 'get_gt_labels'):
+            if not hasattr(dataset, 'dataset'):
+                return names, None
+            dataset = dataset.dataset
+        labels = dataset.get_gt_labels().tolist()
+        counts = [0] * len(names)
+        for label in labels:
+            counts[label] += 1
+    return names, counts
+
+
+def set_class_info(model: nn.Module, names, counts: Counts) -> None:
+    """Tell every part of a model that has a ``set_class_info``."""
+    for module in model.modules():
+        if hasattr(module, 'set_class_info'):
+            module.set_class_info(names, counts)
+
+
+@HOOKS.register_module()
+class ClassInfoHook(Hook):
+    """Fill in class names and training counts, before anything starts.
+
+    ``before_run`` is the one moment when the dataset exists and neither
+    initialisation nor loading has happened. The head's ``init_weights``
+    then starts from the names; when a checkpoint is going to be loaded, that
+    work is skipped. A test without a checkpoint scores the model as it would
+    start (zero-shot).
+
+    Where a test has no training set at hand, the metric's counts are those
+    of its config, of the checkpoint, or of the training set in the config.
+    """
+
+    # Before EMA copies the model, which must have the same buffers.
+    priority = 'VERY_HIGH'
+
+    def __init__(self) -> None:
+        self._loaded = False
+
+    def before_run(self, runner) -> None:
+        """See the class."""
+        _refuse_recomputation(runner)
+        model = _unwrap(runner.model)
+        train = _dataset(runner._train_loop)
+        test = _dataset(runner._val_loop) or _dataset(runner._test_loop)
+        names, counts = class_info(train) if train else (None, None)
+        if test is not None:
+            test_names, _ = class_info(test)
+            if names and test_names and list(names) != list(test_names):
+                raise ValueError(
+                    f'The training set has {len(names)} classes and the '
+                    f'other {len(test_names)}, or the names differ: '
+                    f'{_difference(names, test_names)} (dataset key '
+                    '`classes` or `metainfo`).'
+                )
+            names = names or test_names
+        if names is not None:
+            set_class_info(model, names, counts)
+        self._tell_metrics(runner, names, counts)
+        head = getattr(model, 'head', None)
+        if train is not None and head is not None and _will_load(runner):
+            head.is_init = True  # the checkpoint brings the rows
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Take counts from the checkpoint; start a head it does not have."""
+        self._loaded = True
+        meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
+        if meta.get('class_counts'):
+            self._tell_metrics(
+                runner, meta.get('classes'), list(meta['class_counts'])
+            )
+        state = checkpoint.get('state_dict', checkpoint)
+        head = getattr(_unwrap(runner.model), 'head', None)
+        lacks = not any('head.' in key for key in state)
+        if lacks and head is not None and hasattr(head, 'init_weights'):
+            print_log(
+                'The checkpoint has no head; it starts as in a new run.',
+                logger='current',
+            )
+            head.is_init = False
+            head.init_weights()
+
+    def before_val(self, runner) -> None:
+        """Make sure that the metric knows the training counts."""
+        self._complete(runner, runner.val_evaluator)
+
+    def before_test(self, runner) -> None:
+        """Start a model that no checkpoint has filled, and see above."""
+        model = _unwrap(runner.model)
+        if not self._loaded and not model.is_init:
+            print_log(
+                'No checkpoint: testing the model as it starts.',
+                logger='current',
+            )
+            model.init_weights()
+        self._complete(runner, runner.test_evaluator)
+
+    def _tell_metrics(self, runner, names, counts: Counts) -> None:
+        for loop in (runner._val_loop, runner._test_loop):
+            for metric in _metrics(getattr(loop, 'evaluator', None)):
+                metric.set_class_info(names, counts)
+
+    def _complete(self, runner, evaluator) -> None:
+        waiting = [
+            metric
+            for metric in _metrics(evaluator)
+            if metric.class_counts is None
+        ]
+        if not waiting:
+            return
+        loader = runner.cfg.get('train_dataloader')
+        if loader is None:
+            raise ValueError(
+                'The training counts of the classes are unknown, and with '
+                'them the many/medium/few groups: test a checkpoint that '
+                'lift_mm wrote, keep `train_dataloader` in the config, or '
+                'give `test_evaluator.class_counts`.'
+            )
+        try:
+            names, counts = class_info(DATASETS.build(loader['dataset']))
+        except Exception as error:
+            raise ValueError(
+                'The training counts of the classes are unknown, and the '
+                f'training set of the config cannot be read ({error}); give '
+                '`test_evaluator.class_counts`.'
+            ) from error
+        for metric in waiting:
+            metric.set_class_info(names, counts)
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    """Look inside DDP and test-time augmentation."""
+    while is_model_wrapper(model) or not hasattr(model, 'backbone'):
+        if not hasattr(model, 'module'):
+            break
+        model = model.module
+    return model
+
+
+def _dataset(loop):
+    return getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+
+
+def _metrics(evaluator) -> list:
+    metrics = getattr(evaluator, 'metrics', [])
+    return [m for m in metrics if hasattr(m, 'set_class_info')]
+
+
+def _will_load(runner) -> bool:
+    if runner._load_from is not None:
+        return True
+    if not runner._resume:
+        return False
+    from mmengine.runner import find_latest_checkpoint
+
+    return find_latest_checkpoint(runner.work_dir) is not None
+
+
+def _difference(names, others) -> str:
+    for index, (one, other) in enumerate(zip(names, others)):
+        if one != other:
+            return f'label {index} is {one!r} and {other!r}'
+    return 'one list is longer'
+
+
+def _refuse_recomputation(runner) -> None:
+    if runner.cfg.get('activation_checkpointing') is not None:
+        raise ValueError(
+            'activation_checkpointing recomputes activations in a way that '
+            'gives tuners wrong gradients; drop that key.'
+        )

@@ -1,0 +1,114 @@
+"""A training loop whose resumed run equals an uninterrupted one."""
+
+import contextlib
+import itertools
+import random
+from typing import Iterator
+
+import numpy as np
+import torch
+from mmengine.dist import get_rank
+from mmengine.optim import OptimWrapper
+from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data import DataLoader, Sampler
+
+from lift_mm.registry import LOOPS
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """Epochs as mmengine's, with nothing that depends on the past of a run.
+
+    * A sample's random choices come from (seed, epoch, index), which the
+      datasets of lift_mm take from here and persistent workers read in
+      shared memory; a step's from (seed, iteration, rank).
+    * A run that was cut inside an epoch goes on with the batches that were
+      left; those already trained are skipped by index, not loaded.
+    * Gradient accumulation ends with each epoch: its last group makes a step
+      even when short, with the divisor unchanged (LIFT's program does so).
+    """
+
+    def run_epoch(self) -> None:
+        """Iterate one epoch, or what is left of it."""
+        runner, loader = self.runner, self.dataloader
+        for dataset in _datasets(loader.dataset):
+            dataset.set_seed(runner.seed)
+            dataset.set_epoch(self._epoch)
+        done = self._iter - self._epoch * len(loader)
+        if not 0 < done < len(loader):  # an epoch's start, other batch size
+            done = 0
+        runner.call_hook('before_train_epoch')
+        runner.model.train()
+        accumulate_by_epoch(
+            runner.optim_wrapper, runner.model, done, len(loader)
+        )
+        with skip_batches(loader, done):
+            for index, batch in enumerate(loader, start=done):
+                self.run_iter(index, batch)
+        runner.call_hook('after_train_epoch')
+        self._epoch += 1
+
+    def run_iter(self, idx: int, data_batch) -> None:
+        """Make one step with random numbers of its own."""
+        entropy = (self.runner.seed, self._iter, get_rank())
+        state = np.random.SeedSequence(entropy).generate_state(1)
+        seed = int(state[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.manual_seed(seed)
+        super().run_iter(idx, data_batch)
+
+
+def accumulate_by_epoch(
+    optim_wrapper: OptimWrapper, model, done: int, batches: int
+) -> None:
+    """Let gradient accumulation start and end with an epoch.
+
+    Args:
+        optim_wrapper: Any wrapper of one optimizer.
+        model: The model it trains.
+        done: Batches of this epoch that were trained before.
+        batches: Batches in an epoch; the last one always makes a step.
+    """
+    optim_wrapper.initialize_count_status(model, done, batches)
+    # mmengine would divide a short last group by its own length.
+    optim_wrapper._remainder_counts = 0
+
+
+class _Rest(Sampler):
+    """What a sampler gives after its first indices."""
+
+    def __init__(self, sampler: Sampler, skip: int) -> None:
+        self.sampler = sampler
+        self.skip = skip
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.islice(iter(self.sampler), self.skip, None)
+
+    def __len__(self) -> int:
+        return len(self.sampler) - self.skip
+
+
+@contextlib.contextmanager
+def skip_batches(loader: DataLoader, number: int):
+    """Leave out the first batches of a loader without loading them."""
+    batches = loader.batch_sampler
+    whole = batches.sampler
+    try:
+        if number:
+            batches.sampler = _Rest(whole, number * batches.batch_size)
+        yield loader
+    finally:
+        batches.sampler = whole
+
+
+def _datasets(dataset) -> Iterator:
+    """Find datasets that take a seed and an epoch, inside any wrapper."""
+    if hasattr(dataset, 'set_epoch') and hasattr(dataset, 'set_seed'):
+        yield dataset
+    for inner in [
+        getattr(dataset, 'dataset', None),
+        *getattr(dataset, 'datasets', ()),
+    ]:
+        if inner is not None:
+            yield from _datasets(inner)

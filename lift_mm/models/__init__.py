@@ -1,0 +1,21 @@
+"""Registered models: thin shells over :mod:`~..tuners` and :mod:`~..clip`."""
+
+from .classifier import LongTailClassifier
+from .clip_projection import CLIPProjection
+from .clip_vit import CLIPViT
+from .heads import CosineHead
+from .inits import SemanticInit
+from .losses import LogitAdjustedLoss
+from .tta import MeanLogitTTA
+from .tuned_backbone import TunedBackbone
+
+__all__ = [
+    'CLIPProjection',
+    'CLIPViT',
+    'CosineHead',
+    'LogitAdjustedLoss',
+    'LongTailClassifier',
+    'MeanLogitTTA',
+    'SemanticInit',
+    'TunedBackbone',
+]

@@ -1,0 +1,158 @@
+"""The classifier of the recipes."""
+
+import hashlib
+import json
+from typing import List, Optional, Sequence, Union
+
+import torch
+from mmpretrain.models.classifiers import ImageClassifier
+from torch import Tensor, nn
+
+from lift_mm.registry import MODELS
+from lift_mm.tuners import FrozenBase, frozen_keys
+
+_UNKNOWN = '0' * 64
+_TUNED = ('TunedBackbone', 'lift_mm.TunedBackbone')
+
+
+@MODELS.register_module()
+class LongTailClassifier(ImageClassifier):
+    """An ``ImageClassifier`` whose parts know of each other.
+
+    * The head's class count goes to ``TunedBackbone``, the backbone's CLIP to
+      ``SemanticInit`` and ``CLIPProjection``: no config says a thing twice.
+    * Its buffer ``fingerprint`` names the base weights, tuners and classes
+      of a tuned state. A tuned checkpoint, which holds learned tensors only,
+      is completed from the base on loading; one of another base, of other
+      tuners or other classes is refused by every loader.
+
+    Args:
+        backbone: Usually a ``lift_mm.TunedBackbone``.
+        neck: Optional neck.
+        head: A head with ``num_classes``.
+        **kwargs: For ``ImageClassifier``.
+    """
+
+    def __init__(
+        self,
+        backbone: Union[dict, nn.Module],
+        neck: Union[dict, nn.Module, None] = None,
+        head: Union[dict, nn.Module, None] = None,
+        **kwargs,
+    ) -> None:
+        backbone, neck, head = _connect(backbone, neck, head)
+        super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
+        self.register_buffer('fingerprint', _encode(self._identity(_UNKNOWN)))
+
+    def set_class_info(
+        self, names: Sequence[str], counts: Optional[Sequence[int]] = None
+    ) -> None:
+        """Remember which classes a tuned state of this model is for."""
+        digest = hashlib.sha256('\n'.join(names).encode()).hexdigest()
+        identity = _encode(self._identity(digest))
+        self.fingerprint.copy_(identity)  # in place: EMA copies share sizes
+
+    def _identity(self, classes: str) -> dict:
+        guards = [m for m in self.modules() if isinstance(m, FrozenBase)]
+        tuners: List[dict] = [spec for g in guards for spec in g.tuners]
+        return dict(
+            base=[[g.name, g.fingerprint] for g in guards],
+            tuners=tuners,
+            num_classes=getattr(self.head, 'num_classes', None),
+            classes=classes,
+        )
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        """Check whose tuned state this is, then complete it.
+
+        Overridden rather than hooked, so that torch's and mmengine's loaders
+        and every copy of the model come through here.
+        """
+        key = prefix + 'fingerprint'
+        stored = state_dict.get(key)
+        if stored is None:  # plain weights: nothing to compare
+            state_dict[key] = self.fingerprint.clone()
+        else:
+            own, stored = _decode(self.fingerprint), _decode(stored)
+            self._check(own, stored)
+            if own['classes'] == _UNKNOWN:
+                own['classes'] = stored['classes']
+            state_dict[key] = _encode(own)
+            base = self.state_dict(prefix=prefix)
+            for name in frozen_keys(self):
+                state_dict.setdefault(prefix + name, base[prefix + name])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _check(self, own: dict, stored: dict) -> None:
+        for what, key in (
+            ('base', 'model.backbone.backbone'),
+            ('tuners', 'model.backbone.tuners'),
+            ('num_classes', 'model.head.num_classes'),
+        ):
+            if _essence(stored[what]) != _essence(own[what]):
+                raise ValueError(
+                    f'The tuned checkpoint was made for {what} '
+                    f'{_show(stored[what])}, this model has '
+                    f'{_show(own[what])}; nothing was loaded (key `{key}`).'
+                )
+        known = (own['classes'], stored['classes'])
+        if _UNKNOWN not in known and known[0] != known[1]:
+            raise ValueError(
+                'The tuned checkpoint was made for other class names, or the '
+                'same in another order, than the dataset has; nothing was '
+                'loaded (dataset key `classes`).'
+            )
+
+
+def _connect(backbone, neck, head):
+    """Fill in what one part of the config knows and another needs."""
+    if not isinstance(backbone, dict) or backbone.get('type') not in _TUNED:
+        return backbone, neck, head
+    backbone = dict(backbone)
+    if isinstance(head, dict):
+        if head.get('num_classes') is not None:
+            backbone.setdefault('num_classes', head['num_classes'])
+    elif head is not None:
+        classes = getattr(head, 'num_classes', None)
+        backbone.setdefault('num_classes', classes)
+    inner = backbone['backbone']
+    if not isinstance(inner, dict) or 'CLIP' not in str(inner.get('type')):
+        return backbone, neck, head
+    clip = {
+        key: inner[key]
+        for key in ('arch', 'pretrained', 'quick_gelu')
+        if inner.get(key) is not None
+    }
+    clip.setdefault('arch', 'ViT-B-16')
+    if isinstance(head, dict) and isinstance(head.get('init'), dict):
+        if 'SemanticInit' in str(head['init'].get('type')):
+            head = dict(head, init={**clip, **head['init']})
+    if isinstance(neck, dict) and 'CLIPProjection' in str(neck.get('type')):
+        clip.pop('quick_gelu', None)
+        neck = {**clip, **neck}
+    return backbone, neck, head
+
+
+def _encode(identity: dict) -> Tensor:
+    text = json.dumps(identity, sort_keys=True).encode()
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8)
+
+
+def _decode(buffer: Tensor) -> dict:
+    return json.loads(bytes(buffer.cpu().tolist()))
+
+
+def _essence(value):
+    """Drop the names of bases, which are paths on somebody's disk."""
+    if isinstance(value, list):
+        return [v[1] if isinstance(v, list) else v for v in value]
+    return value
+
+
+def _show(value) -> str:
+    """Name bases and tuners in a sentence, with short hashes."""
+    if not value:
+        return 'none' if value in ([], None) else str(value)
+    if isinstance(value, list) and isinstance(value[0], list):
+        return ', '.join(f'{name} [{sha[:8]}]' for name, sha in value)
+    return str(value)

@@ -1,0 +1,55 @@
+"""CLIP's projection from image features to the space shared with text."""
+
+from typing import Optional, Tuple, Union
+
+import torch
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from lift_mm.clip import weights
+from lift_mm.clip.arch import model_config, vision_config
+from lift_mm.registry import MODELS
+from lift_mm.tuners import freeze
+
+
+@MODELS.register_module()
+class CLIPProjection(BaseModule):
+    """Neck of zero-shot models: features @ ``visual.proj``, frozen.
+
+    LIFT itself drops the projection; with it and text features as rows of a
+    cosine head, the model is CLIP's own zero-shot classifier.
+
+    Args:
+        arch: As in :func:`CLIPViT`.
+        pretrained: As in :func:`CLIPViT`; None gives random weights.
+
+    Raises:
+        ValueError: The weights have no projection, or one of another shape.
+    """
+
+    def __init__(
+        self,
+        arch: Union[str, dict] = 'ViT-B-16',
+        pretrained: Optional[str] = None,
+    ) -> None:
+        super().__init__()
+        config = model_config(arch)
+        shape = (vision_config(config)['width'], config['embed_dim'])
+        self.weight = nn.Parameter(torch.randn(shape) * shape[0] ** -0.5)
+        by_name = isinstance(arch, str) and not arch.endswith('.json')
+        arch_name = arch if by_name else None
+        if pretrained:
+            state = weights.read(weights.locate(arch_name, pretrained))
+            found = {
+                'weight': value.float()
+                for key, value in state.items()
+                if key == 'visual.proj'
+            }
+            arch_name = arch_name or 'this model config'
+            weights.check_fit(self.state_dict(), found, arch_name, pretrained)
+            self.load_state_dict(found)
+        freeze(self, 'CLIPProjection')
+
+    def forward(self, feats: Tuple[Tensor]) -> Tuple[Tensor]:
+        """Project the last feature, (B, D) -> (B, E)."""
+        return (feats[-1] @ self.weight,)

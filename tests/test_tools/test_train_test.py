@@ -1,0 +1,218 @@
+"""The command-line tools, driven as a user drives them."""
+
+import importlib.util
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import mmengine
+import mmpretrain
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / 'tools'
+TOY = Path(__file__).with_name('toy.py')
+CPU = not torch.cuda.is_available()
+
+
+def run(*command, code=0, **env):
+    env = {'OMP_NUM_THREADS': '1', 'PYTHON': sys.executable, **env}
+    path = os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
+    done = subprocess.run(
+        [str(word) for word in command],
+        env={**os.environ, 'PYTHONPATH': path, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=180,
+    )
+    assert done.returncode == code, done.stdout[-3000:]
+    return done.stdout
+
+
+def python(tool, *args, **kwargs):
+    return run(sys.executable, TOOLS / tool, *args, **kwargs)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return str(probe.getsockname()[1])
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def merged(name, monkeypatch, config, *args):
+    tool = load_tool(name)
+    monkeypatch.setattr(sys, 'argv', [name, str(config), *map(str, args)])
+    monkeypatch.setenv('LOCAL_RANK', '0')
+    return tool.merge_args(Config.fromfile(config), tool.parse_args())
+
+
+@pytest.fixture
+def config(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in 'abc':
+        (tmp_path / 'images' / label).mkdir(parents=True)
+        for index in range(4):
+            image = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            cv2.imwrite(f'{tmp_path}/images/{label}/{index}.png', image)
+    lines = [f'_base_ = {str(TOY)!r}']
+    lines += [
+        f'{split}_dataloader = '
+        f'dict(dataset=dict(data_root={str(tmp_path / "images")!r}))'
+        for split in ('train', 'val', 'test')
+    ]
+    path = tmp_path / 'recipe.py'
+    path.write_text('\n'.join(lines))
+    return path
+
+
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_every_flag_of_mmpretrain(tool):
+    theirs = Path(mmpretrain.__file__).parent / f'.mim/tools/{tool}.py'
+    flags = set(re.findall(r"'(--[a-z-_]+)'", theirs.read_text()))
+    assert len(flags) > 8
+    shown = python(f'{tool}.py', '--help')
+    assert flags <= set(re.findall(r'--[a-z-_]+', shown))
+
+
+def test_train_resume_test(config, tmp_path):
+    work_dir = tmp_path / 'work'
+    args = (config, '--work-dir', work_dir, '--amp')
+    first = python('train.py', *args)
+    assert 'lift_mm 0.1.0, shims: ' in first
+    if CPU:
+        assert 'runs in fp32' in first
+
+    epochs = 'train_cfg.max_epochs=2'
+    second = python(
+        'train.py', *args, '--resume', '--cfg-options', epochs, RANK='0'
+    )
+    assert 'resumed epoch: 1' in second
+    assert 'Epoch(train) [1]' not in second
+    assert (work_dir / 'epoch_2.pth').is_file()
+
+    out = tmp_path / 'metrics.json'
+    third = python(
+        'test.py',
+        *args,
+        work_dir / 'epoch_2.pth',
+        '--out',
+        out,
+        '--out-item',
+        'metrics',
+    )
+    assert 'full runner checkpoint' in third
+    assert 'accuracy/top1' in json.loads(out.read_text())
+
+
+def test_untrained_with_tta(config, tmp_path):
+    out = tmp_path / 'pred.pkl'
+    args = ('--tta', '--out', out, '--show-dir', tmp_path / 'drawn')
+    shown = python('test.py', config, '--work-dir', tmp_path, *args)
+    assert 'accuracy/top1' in shown
+    assert len(mmengine.load(out)) == 12
+    assert len(list((tmp_path / 'drawn').rglob('*.png'))) == 12
+
+
+@pytest.mark.skipif(not CPU, reason='gloo is for machines without a GPU')
+def test_two_processes_without_gpu(config, tmp_path):
+    log = run(
+        'bash',
+        TOOLS / 'dist_train.sh',
+        config,
+        2,
+        '--work-dir',
+        tmp_path / 'work',
+        PORT=free_port(),
+    )
+    assert 'Epoch(val) [1][2/2]' in log
+    assert (tmp_path / 'work' / 'epoch_1.pth').is_file()
+
+
+def test_missing_files_are_one_sentence(config, tmp_path):
+    gone = tmp_path / 'gone.pth'
+    shown = python('train.py', gone, code=2)
+    assert shown.strip().endswith(f'config file "{gone}" does not exist')
+    assert 'Traceback' not in shown
+    assert '--resume: ' in python('train.py', config, '--resume', gone, code=2)
+
+
+@pytest.mark.parametrize(
+    ('args', 'message'),
+    [
+        (['gone.pth'], 'checkpoint "gone.pth" does not exist'),
+        (['--out-item', 'pred'], '--out-item needs --out'),
+    ],
+)
+def test_bad_arguments_of_test(config, monkeypatch, capsys, args, message):
+    with pytest.raises(SystemExit) as stop:
+        merged('test', monkeypatch, config, *args)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_train_arguments(config, monkeypatch):
+    cfg = merged(
+        'train',
+        monkeypatch,
+        config,
+        '--no-validate',
+        '--no-pin-memory',
+        '--resume',
+        '--cfg-options',
+        'train_dataloader.pin_memory=True',
+        'randomness.seed=7',
+    )
+    assert cfg.val_cfg is None and cfg.val_dataloader is None
+    assert cfg.work_dir == './work_dirs/recipe'
+    assert cfg.resume is True and cfg.load_from is None
+    assert cfg.randomness.seed == 7
+    # The command line's options are merged last.
+    assert cfg.train_dataloader.pin_memory is True
+    assert cfg.test_dataloader.pin_memory is False
+    # What the config says wins over the tool's defaults.
+    assert cfg.train_dataloader.persistent_workers is False
+    assert cfg.train_dataloader.collate_fn.type == 'default_collate'
+
+
+def test_auto_scale_lr_needs_a_base(config, monkeypatch):
+    with pytest.raises(ValueError, match='base_batch_size'):
+        merged('train', monkeypatch, config, '--auto-scale-lr')
+
+
+def test_checkpoint_is_optional(config, monkeypatch):
+    cfg = merged('test', monkeypatch, config, '--tta')
+    assert cfg.get('load_from') is None
+    assert cfg.model.type == 'lift_mm.MeanLogitTTA'
+    assert cfg.model.module.type == 'ImageClassifier'
+    *_, last = cfg.test_dataloader.dataset.pipeline
+    assert last.type == 'TestTimeAug'
+    assert [flip.prob for flip in last.transforms[0]] == [1, 0]
+
+    # After a flag, too.
+    cfg = merged('test', monkeypatch, config, '--tta', TOY)
+    assert cfg.load_from == str(TOY)
+
+
+def test_visualization_arguments(config, monkeypatch):
+    args = ('--show-dir', 'drawn', '--interval', 3, '--wait-time', 0.5)
+    cfg = merged('test', monkeypatch, config, *args)
+    hook = cfg.default_hooks.visualization
+    assert (hook.enable, hook.show, hook.out_dir) == (True, False, 'drawn')
+    assert (hook.interval, hook.wait_time) == (3, 0.5)

@@ -1,0 +1,162 @@
+"""Train a model: mmpretrain's tool with the parts of lift_mm at hand."""
+
+import argparse
+import os
+import os.path as osp
+from copy import deepcopy
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+# Repairs what a current environment needs, hence before any config is read.
+import lift_mm
+from lift_mm import compat
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model')
+    parser.add_argument('config', help='the config file')
+    parser.add_argument('--work-dir', help='where logs and checkpoints go')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='PATH|auto',
+        help='resume from this checkpoint; without a path, from the latest '
+        'one in the work directory',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='train in mixed precision (in fp32 where there is no GPU)',
+    )
+    parser.add_argument(
+        '--no-validate',
+        action='store_true',
+        help='do not evaluate during training',
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the ratio of the actual batch size '
+        'to that of the config',
+    )
+    parser.add_argument(
+        '--no-pin-memory',
+        action='store_true',
+        help='switch pin_memory of the dataloaders off',
+    )
+    parser.add_argument(
+        '--no-persistent-workers',
+        action='store_true',
+        help='switch persistent_workers of the dataloaders off',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config: a.b=1 c="[x,y]" '
+        'd="[(1,2),(3,4)]"; quotes are needed, spaces are not allowed',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    # torch.distributed.launch passes one or the other, by its version.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    args = parser.parse_args()
+
+    if not osp.isfile(args.config):
+        parser.exit(2, f'error: config file "{args.config}" does not exist\n')
+    if args.resume and args.resume != 'auto' and '://' not in args.resume:
+        if not osp.isfile(osp.expanduser(args.resume)):
+            parser.exit(
+                2, f'error: --resume: "{args.resume}" does not exist\n'
+            )
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    return args
+
+
+def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
+    """Merge the command line into the config."""
+    if args.no_validate:
+        cfg.val_cfg = None
+        cfg.val_dataloader = None
+        cfg.val_evaluator = None
+
+    cfg.launcher = args.launcher
+
+    # Command line > config > name of the config file.
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        name = osp.splitext(osp.basename(args.config))[0]
+        cfg.work_dir = osp.join('./work_dirs', name)
+
+    if args.amp:
+        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+    if args.resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == 'auto' else args.resume
+
+    if args.auto_scale_lr:
+        if cfg.get('auto_scale_lr') is None:
+            raise ValueError(
+                '--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=N) '
+                'in the config.'
+            )
+        cfg.auto_scale_lr.enable = True
+
+    default_dataloader = ConfigDict(
+        pin_memory=True,
+        persistent_workers=True,
+        collate_fn=dict(type='default_collate'),
+    )
+    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(field) is None:
+            continue
+        dataloader = deepcopy(default_dataloader)
+        dataloader.update(cfg[field])
+        if args.no_pin_memory:
+            dataloader.pin_memory = False
+        if args.no_persistent_workers:
+            dataloader.persistent_workers = False
+        cfg[field] = dataloader
+
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    return cfg
+
+
+def fit_machine(cfg: Config) -> Config:
+    """Let a config for GPUs run where there is none."""
+    compat.cpu_distributed(cfg)
+    if cfg.get('optim_wrapper'):
+        cfg.optim_wrapper = compat.without_amp(cfg.optim_wrapper)
+    for loop in ('val_cfg', 'test_cfg'):
+        if cfg.get(loop):
+            cfg[loop] = compat.without_fp16(cfg[loop])
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = merge_args(Config.fromfile(args.config), args)
+    cfg = fit_machine(cfg)
+
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    runner = build(cfg)
+    shims = ', '.join(compat.install()) or 'none'
+    print_log(f'lift_mm {lift_mm.__version__}, shims: {shims}', 'current')
+    runner.train()
+
+
+if __name__ == '__main__':
+    main()
