@@ -10,7 +10,7 @@ demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(BIN)/ruff
 	$(BIN)/ruff check .
@@ -35,13 +35,20 @@ $(BIN)/ruff: | $(BIN)/python
 	@$(BIN)/python -m pip install -q 'ruff>=0.9'
 
 # torch and torchvision go first and together, so that they match each other;
-# a torch that is there stays. A full mmcv that is there stays too.
+# a torch that is there stays, and so does a full mmcv, which mmcv-lite would
+# overwrite.
 $(STAMP): setup.cfg pyproject.toml | $(BIN)/python
 	@echo 'Installing torch into .venv (some GB with its GPU libraries) ...'
 	@have=$$($(BIN)/python -c \
 	    'import torch; print("==" + torch.__version__)' 2>/dev/null); \
 	    $(BIN)/python -m pip install -q "torch$$have" torchvision
 	@echo 'Installing lift_mm and what it needs into .venv ...'
-	@mmcv=$$($(BIN)/python -m pip show -q mmcv 2>/dev/null || echo lite,); \
-	    $(BIN)/python -m pip install -q -e ".[$${mmcv}demo,test]"
+	@if $(BIN)/python -m pip show -q mmcv 2>/dev/null; then \
+	    $(BIN)/python -c "import configparser as c; p = c.ConfigParser(); \
+	    p.read('setup.cfg'); e = p['options.extras_require']; \
+	    print(p['options']['install_requires'], e['demo'], e['test'], \
+	    sep='\n')" | grep -v mmcv-lite > .venv/requirements.txt && \
+	    $(BIN)/python -m pip install -q -r .venv/requirements.txt && \
+	    $(BIN)/python -m pip install -q --no-deps -e .; \
+	else $(BIN)/python -m pip install -q -e '.[demo,test]'; fi
 	@touch $(STAMP)

@@ -88,6 +88,10 @@ def parse_args() -> argparse.Namespace:
             )
     if args.out is None and args.out_item is not None:
         parser.exit(2, 'error: --out-item needs --out, the file to write\n')
+    if args.tta and (args.show or args.show_dir):
+        parser.exit(
+            2, 'error: --show and --show-dir draw one view, no --tta\n'
+        )
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     return args
 
@@ -109,9 +113,6 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
         cfg.test_cfg.fp16 = True
     if args.show or args.show_dir is not None:
         set_visualization(cfg, args)
-    if args.tta:
-        set_tta(cfg)
-
     if cfg.get('test_dataloader') is not None:
         dataloader = ConfigDict(
             pin_memory=True,
@@ -122,8 +123,17 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
             dataloader.pin_memory = False
         cfg.test_dataloader = dataloader
 
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    # The same options serve with and without --tta, which wraps the model
+    # afterwards; MMPretrain's own tool wants "model.module." for it.
+    options = args.cfg_options or {}
+    if args.tta:
+        options = {
+            key.replace('model.module.', 'model.', 1): value
+            for key, value in options.items()
+        }
+    cfg.merge_from_dict(options)
+    if args.tta:
+        set_tta(cfg)
     return cfg
 
 

@@ -16,4 +16,5 @@ model = dict(
     head=dict(num_classes=10, in_channels=192),
 )
 
+train_cfg = dict(val_interval=5)
 default_hooks = dict(logger=dict(interval=10))

@@ -4,7 +4,6 @@ import copy
 import difflib
 import json
 import os
-from typing import Union
 
 # Fields of open_clip's `vision_cfg` whose values `CLIPViT` can build. What is
 # not listed must be absent, None, False or zero.
@@ -39,7 +38,7 @@ _DEFAULTS = dict(
 )
 
 
-def model_config(arch: Union[str, dict]) -> dict:
+def model_config(arch: str | dict) -> dict:
     """Give open_clip's model config of an architecture.
 
     Args:

@@ -1,7 +1,6 @@
 """Class names as a text tower wants to read them."""
 
 import os
-from typing import List
 
 
 def clean_name(name: str) -> str:
@@ -13,7 +12,7 @@ def clean_name(name: str) -> str:
     return ' '.join(name.replace('_', ' ').split())
 
 
-def read_class_names(path: str) -> List[str]:
+def read_class_names(path: str) -> list[str]:
     """Read a ``class_names.txt``: one name a line, in label order.
 
     Args:

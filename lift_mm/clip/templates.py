@@ -1,11 +1,11 @@
 """Prompt templates: format strings with one ``{}`` for the class name."""
 
-from typing import List, Sequence, Union
+from collections.abc import Sequence
 
 DEFAULT = 'a photo of a {}.'
 
 
-def resolve_templates(templates: Union[str, Sequence[str]]) -> List[str]:
+def resolve_templates(templates: str | Sequence[str]) -> list[str]:
     """Give the list of templates that a config names.
 
     Args:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from typing import Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -61,9 +61,9 @@ class TextTower:
 
     def __init__(
         self,
-        arch: Union[str, dict],
+        arch: str | dict,
         pretrained: str,
-        quick_gelu: Optional[bool] = None,
+        quick_gelu: bool | None = None,
     ) -> None:
         import open_clip
 
@@ -93,7 +93,7 @@ class TextTower:
                 'transformers need that package and a download (key '
                 '`head.init.arch`).'
             ) from error
-        self.rows: Optional[set] = None
+        self.rows: set | None = None
         self._load(state, arch_name or 'this model config', pretrained)
         self.context_length = int(self.tokenizer.context_length)
         self.visual_proj = state.get('visual.proj')
@@ -175,7 +175,7 @@ class TextTower:
         self,
         names: Sequence[str],
         templates: Sequence[str],
-        device: Union[str, torch.device] = 'cpu',
+        device: str | torch.device = 'cpu',
         batch_size: int = 256,
     ) -> Tensor:
         """Give each class the mean of its prompts' normalised features.
@@ -225,12 +225,12 @@ def _cache_path(arch, path: str, quick_gelu, names, templates) -> str:
 def class_embeddings(
     names: Sequence[str],
     templates: Sequence[str],
-    arch: Union[str, dict],
+    arch: str | dict,
     pretrained: str,
-    quick_gelu: Optional[bool] = None,
-    device: Union[str, torch.device] = 'cpu',
+    quick_gelu: bool | None = None,
+    device: str | torch.device = 'cpu',
     cache: bool = True,
-) -> Tuple[Tensor, Optional[Tensor]]:
+) -> tuple[Tensor, Tensor | None]:
     """Encode class names with a CLIP's text tower, once for each question.
 
     Results are kept under :func:`cache_dir`, named by a hash of the weights,

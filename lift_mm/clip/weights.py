@@ -2,7 +2,6 @@
 
 import os
 import zipfile
-from typing import Dict, Optional, Tuple
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from lift_mm.safe_load import load_file
 
-State = Dict[str, Tensor]
+State = dict[str, Tensor]
 
 # What an OpenAI state dict holds besides tensors of the two towers.
 _NOT_WEIGHTS = ('input_resolution', 'context_length', 'vocab_size')
@@ -32,11 +31,11 @@ _BLOCK_KEYS = {
     'mlp.c_fc': 'ffn.layers.0.0',
     'mlp.c_proj': 'ffn.layers.1',
     'ls_1.gamma': 'attn.gamma1.weight',
-    'ls_2.gamma': 'ffn.gamma2.scale',
+    'ls_2.gamma': 'ffn.gamma2.weight',
 }
 
 
-def vit_key(key: str) -> Optional[str]:
+def vit_key(key: str) -> str | None:
     """Give the key in mmpretrain's ``VisionTransformer`` of a CLIP key.
 
     Args:
@@ -88,7 +87,7 @@ def to_vit(state: State, avg_pool: bool = False) -> State:
     return out
 
 
-def resize_positions(positions: Tensor, grid: Tuple[int, int]) -> Tensor:
+def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Fit a square grid of position embeddings to another image size.
 
     Bicubic with anti-aliasing, as open_clip does it; the class token's
@@ -113,7 +112,7 @@ def resize_positions(positions: Tensor, grid: Tuple[int, int]) -> Tensor:
     return torch.cat([token, patches], dim=1)
 
 
-def locate(arch_name: Optional[str], pretrained: str) -> str:
+def locate(arch_name: str | None, pretrained: str) -> str:
     """Give the local file of weights, downloading it for a weight tag.
 
     Args:
@@ -177,23 +176,25 @@ def read(path: str) -> State:
             state.setdefault('input_resolution', torch.zeros(()))
         else:
             state = load_file(path, map_location='cpu')
-    except ValueError:
-        raise
+    except ValueError as error:
+        raise ValueError(
+            f'{str(error).rstrip(".")} (key `backbone.pretrained`).'
+        ) from error
     except Exception as error:
+        reason = (str(error).splitlines() or ['empty'])[0].rstrip('.')
         raise ValueError(
             f'{path!r} cannot be read as weights ({type(error).__name__}: '
-            f'{str(error).splitlines()[0]}); a torn download is the usual '
-            'reason (key `backbone.pretrained`).'
+            f'{reason}); a torn download is the usual reason (key '
+            '`backbone.pretrained`).'
         ) from error
     for key in ('state_dict', 'model'):
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if isinstance(state, dict):
-        state = {
-            key.removeprefix('module.'): value
-            for key, value in state.items()
-            if isinstance(value, Tensor)
-        }
+    state = {
+        key.removeprefix('module.'): value
+        for key, value in (state.items() if isinstance(state, dict) else ())
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
     if not state:
         raise ValueError(
             f'{path!r} holds no tensors; expected are weights of open_clip, '
@@ -204,10 +205,10 @@ def read(path: str) -> State:
 
 def decide_quick_gelu(
     config: dict,
-    arch_name: Optional[str],
-    pretrained: Optional[str],
-    state: Optional[State],
-    wanted: Optional[bool],
+    arch_name: str | None,
+    pretrained: str | None,
+    state: State | None,
+    wanted: bool | None,
 ) -> bool:
     """Say whether weights were trained with QuickGELU.
 
@@ -228,9 +229,10 @@ def decide_quick_gelu(
 
     default = bool(config.get('quick_gelu', False))
     known = None
-    if pretrained and arch_name and not os.path.isfile(pretrained):
+    is_file = pretrained and os.path.isfile(os.path.expanduser(pretrained))
+    if pretrained and arch_name and not is_file:
         tag = open_clip.get_pretrained_cfg(arch_name, pretrained)
-        known = bool(tag.get('quick_gelu', False))
+        known = bool(tag.get('quick_gelu', default))
     elif state and any(key in state for key in _NOT_WEIGHTS):
         known = True  # OpenAI's own format
     if known is not None:
@@ -246,7 +248,7 @@ def decide_quick_gelu(
     if state and 'quick_gelu' not in config and arch_name:
         print_log(
             f'{pretrained!r} does not say which GELU it was trained with; '
-            f"{arch_name} means the exact GELU. Set backbone.quick_gelu=True "
+            f'{arch_name} means the exact GELU. Set backbone.quick_gelu=True '
             'for weights of OpenAI, MetaCLIP or DFN.',
             logger='current',
         )
@@ -260,7 +262,7 @@ def check_fit(own: State, state: State, arch: str, source: str) -> None:
         ValueError: A tensor is missing, left over, or of another shape; the
             first one is named.
     """
-    for key in own.keys() | state.keys():
+    for key in {**own, **state}:  # always the same one first
         have, need = state.get(key), own.get(key)
         if have is not None and need is not None and have.shape == need.shape:
             continue

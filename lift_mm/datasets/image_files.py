@@ -148,9 +148,7 @@ class ImageFilesMixin(LongTailMixin):
             f'are broken and left out: {", ".join(names)}{more}.'
         )
         sound = [
-            item
-            for place, item in enumerate(data_list)
-            if place not in broken
+            item for place, item in enumerate(data_list) if place not in broken
         ]
         if not sound:
             raise ValueError(

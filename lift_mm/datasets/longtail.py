@@ -5,9 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def long_tail_counts(
-    n_max: int, num_classes: int, ratio: float
-) -> list[int]:
+def long_tail_counts(n_max: int, num_classes: int, ratio: float) -> list[int]:
     """Give the class sizes of an exponential long tail.
 
     Class ``c`` of ``C`` gets ``n_max * (1 / ratio) ** (c / (C - 1))`` images,

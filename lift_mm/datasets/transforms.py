@@ -44,17 +44,19 @@ class MultiCrop(BaseTransform):
     ) -> None:
         if mode not in ('five', 'ten'):
             raise ValueError(
-                f"mode={mode!r} is unknown; `mode` of MultiCrop can be "
+                f'mode={mode!r} is unknown; `mode` of MultiCrop can be '
                 "'five' or 'ten'."
             )
         if isinstance(crop_size, int):
             crop_size = (crop_size, crop_size)
         self.crop_size = tuple(crop_size)
         self.mode = mode
-        self.transforms = Compose([
-            MMPRETRAIN_TRANSFORMS.build(t) if isinstance(t, dict) else t
-            for t in transforms
-        ])
+        self.transforms = Compose(
+            [
+                MMPRETRAIN_TRANSFORMS.build(t) if isinstance(t, dict) else t
+                for t in transforms
+            ]
+        )
 
     def transform(self, results: dict) -> dict:
         """Cut ``results['img']``, an array of shape (H, W) or (H, W, C).

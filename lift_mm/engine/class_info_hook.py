@@ -1,6 +1,6 @@
 """Hand class names and counts from the data to whoever needs them."""
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
@@ -10,10 +10,10 @@ from torch import nn
 
 from lift_mm.registry import HOOKS
 
-Counts = Optional[List[int]]
+Counts = list[int] | None
 
 
-def class_info(dataset) -> Tuple[Optional[Sequence[str]], Counts]:
+def class_info(dataset) -> tuple[Sequence[str] | None, Counts]:
     """Give class names and images per class of a dataset.
 
     Datasets of lift_mm put both into ``metainfo``; those of mmpretrain know
@@ -21,7 +21,11 @@ def class_info(dataset) -> Tuple[Optional[Sequence[str]], Counts]:
     """
     meta = getattr(dataset, 'metainfo', None) or {}
     names, counts = meta.get('classes'), meta.get('class_counts')
-    if names is not None and counts is None:
+    parts = getattr(dataset, 'datasets', ())
+    if parts:  # joined datasets show the metainfo of the first one
+        counts = [class_info(part)[1] for part in parts]
+        counts = None if None in counts else [sum(n) for n in zip(*counts)]
+    elif names is not None and counts is None:
         while not hasattr(dataset, 'get_gt_labels'):
             if not hasattr(dataset, 'dataset'):
                 return names, None
@@ -31,13 +35,6 @@ def class_info(dataset) -> Tuple[Optional[Sequence[str]], Counts]:
         for label in labels:
             counts[label] += 1
     return names, counts
-
-
-def set_class_info(model: nn.Module, names, counts: Counts) -> None:
-    """Tell every part of a model that has a ``set_class_info``."""
-    for module in model.modules():
-        if hasattr(module, 'set_class_info'):
-            module.set_class_info(names, counts)
 
 
 @HOOKS.register_module()
@@ -59,11 +56,17 @@ class ClassInfoHook(Hook):
 
     def __init__(self) -> None:
         self._loaded = False
+        self._counted = False
 
     def before_run(self, runner) -> None:
-        """See the class."""
+        """See the class.
+
+        Raises:
+            ValueError: Training and test classes differ, the head has
+                another number of classes, or the config recomputes
+                activations in a way that tuners do not survive.
+        """
         _refuse_recomputation(runner)
-        model = _unwrap(runner.model)
         train = _dataset(runner._train_loop)
         test = _dataset(runner._val_loop) or _dataset(runner._test_loop)
         names, counts = class_info(train) if train else (None, None)
@@ -77,10 +80,8 @@ class ClassInfoHook(Hook):
                     '`classes` or `metainfo`).'
                 )
             names = names or test_names
-        if names is not None:
-            set_class_info(model, names, counts)
-        self._tell_metrics(runner, names, counts)
-        head = getattr(model, 'head', None)
+        self._tell(runner, names, counts)
+        head = getattr(_unwrap(runner.model), 'head', None)
         if train is not None and head is not None and _will_load(runner):
             head.is_init = True  # the checkpoint brings the rows
 
@@ -88,10 +89,8 @@ class ClassInfoHook(Hook):
         """Take counts from the checkpoint; start a head it does not have."""
         self._loaded = True
         meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
-        if meta.get('class_counts'):
-            self._tell_metrics(
-                runner, meta.get('classes'), list(meta['class_counts'])
-            )
+        if not self._counted and meta.get('class_counts'):
+            self._tell(runner, meta['classes'], list(meta['class_counts']))
         state = checkpoint.get('state_dict', checkpoint)
         head = getattr(_unwrap(runner.model), 'head', None)
         lacks = not any('head.' in key for key in state)
@@ -118,18 +117,26 @@ class ClassInfoHook(Hook):
             model.init_weights()
         self._complete(runner, runner.test_evaluator)
 
-    def _tell_metrics(self, runner, names, counts: Counts) -> None:
+    def _tell(self, runner, names, counts: Counts) -> None:
+        """Tell every part that has a ``set_class_info``."""
+        if names is None:
+            return
+        self._counted = counts is not None
+        listeners = list(_unwrap(runner.model).modules())
         for loop in (runner._val_loop, runner._test_loop):
-            for metric in _metrics(getattr(loop, 'evaluator', None)):
-                metric.set_class_info(names, counts)
+            evaluator = getattr(loop, 'evaluator', None)
+            listeners += getattr(evaluator, 'metrics', [])
+        for listener in listeners:
+            if hasattr(listener, 'set_class_info'):
+                listener.set_class_info(names, counts)
 
     def _complete(self, runner, evaluator) -> None:
-        waiting = [
-            metric
-            for metric in _metrics(evaluator)
-            if metric.class_counts is None
-        ]
-        if not waiting:
+        """Look for training counts where nothing has brought them."""
+        waiting = any(
+            getattr(metric, 'class_counts', 0) is None
+            for metric in evaluator.metrics
+        )
+        if self._counted or not waiting:
             return
         loader = runner.cfg.get('train_dataloader')
         if loader is None:
@@ -147,8 +154,7 @@ class ClassInfoHook(Hook):
                 f'training set of the config cannot be read ({error}); give '
                 '`test_evaluator.class_counts`.'
             ) from error
-        for metric in waiting:
-            metric.set_class_info(names, counts)
+        self._tell(runner, names, counts)
 
 
 def _unwrap(model: nn.Module) -> nn.Module:
@@ -162,11 +168,6 @@ def _unwrap(model: nn.Module) -> nn.Module:
 
 def _dataset(loop):
     return getattr(getattr(loop, 'dataloader', None), 'dataset', None)
-
-
-def _metrics(evaluator) -> list:
-    metrics = getattr(evaluator, 'metrics', [])
-    return [m for m in metrics if hasattr(m, 'set_class_info')]
 
 
 def _will_load(runner) -> bool:

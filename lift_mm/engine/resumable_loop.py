@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import random
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import List, Optional, Sequence, Union
+from collections.abc import Sequence
 
 import torch
 from mmpretrain.models.classifiers import ImageClassifier
@@ -35,9 +35,9 @@ class LongTailClassifier(ImageClassifier):
 
     def __init__(
         self,
-        backbone: Union[dict, nn.Module],
-        neck: Union[dict, nn.Module, None] = None,
-        head: Union[dict, nn.Module, None] = None,
+        backbone: dict | nn.Module,
+        neck: dict | nn.Module | None = None,
+        head: dict | nn.Module | None = None,
         **kwargs,
     ) -> None:
         backbone, neck, head = _connect(backbone, neck, head)
@@ -45,7 +45,7 @@ class LongTailClassifier(ImageClassifier):
         self.register_buffer('fingerprint', _encode(self._identity(_UNKNOWN)))
 
     def set_class_info(
-        self, names: Sequence[str], counts: Optional[Sequence[int]] = None
+        self, names: Sequence[str], counts: Sequence[int] | None = None
     ) -> None:
         """Remember which classes a tuned state of this model is for."""
         digest = hashlib.sha256('\n'.join(names).encode()).hexdigest()
@@ -54,7 +54,7 @@ class LongTailClassifier(ImageClassifier):
 
     def _identity(self, classes: str) -> dict:
         guards = [m for m in self.modules() if isinstance(m, FrozenBase)]
-        tuners: List[dict] = [spec for g in guards for spec in g.tuners]
+        tuners: list[dict] = [spec for g in guards for spec in g.tuners]
         return dict(
             base=[[g.name, g.fingerprint] for g in guards],
             tuners=tuners,

@@ -1,7 +1,5 @@
 """CLIP's projection from image features to the space shared with text."""
 
-from typing import Optional, Tuple, Union
-
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -29,8 +27,8 @@ class CLIPProjection(BaseModule):
 
     def __init__(
         self,
-        arch: Union[str, dict] = 'ViT-B-16',
-        pretrained: Optional[str] = None,
+        arch: str | dict = 'ViT-B-16',
+        pretrained: str | None = None,
     ) -> None:
         super().__init__()
         config = model_config(arch)
@@ -40,16 +38,13 @@ class CLIPProjection(BaseModule):
         arch_name = arch if by_name else None
         if pretrained:
             state = weights.read(weights.locate(arch_name, pretrained))
-            found = {
-                'weight': value.float()
-                for key, value in state.items()
-                if key == 'visual.proj'
-            }
+            proj = state.get('visual.proj')
+            found = {} if proj is None else {'weight': proj.float()}
             arch_name = arch_name or 'this model config'
             weights.check_fit(self.state_dict(), found, arch_name, pretrained)
             self.load_state_dict(found)
         freeze(self, 'CLIPProjection')
 
-    def forward(self, feats: Tuple[Tensor]) -> Tuple[Tensor]:
+    def forward(self, feats: tuple[Tensor]) -> tuple[Tensor]:
         """Project the last feature, (B, D) -> (B, E)."""
         return (feats[-1] @ self.weight,)

@@ -1,7 +1,5 @@
 """CLIP's image tower as mmpretrain's ``VisionTransformer``."""
 
-from typing import Optional, Union
-
 from mmpretrain.models import VisionTransformer
 
 from lift_mm.clip import weights
@@ -13,10 +11,10 @@ from .initialize import initialize
 
 @MODELS.register_module()
 def CLIPViT(
-    arch: Union[str, dict] = 'ViT-B-16',
-    pretrained: Optional[str] = None,
-    img_size: Optional[int] = None,
-    quick_gelu: Optional[bool] = None,
+    arch: str | dict = 'ViT-B-16',
+    pretrained: str | None = None,
+    img_size: int | None = None,
+    quick_gelu: bool | None = None,
 ) -> VisionTransformer:
     """Build the image tower of a CLIP with its weights.
 

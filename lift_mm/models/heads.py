@@ -1,6 +1,6 @@
 """Classifier heads."""
 
-from typing import Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import torch
 from mmpretrain.models.heads import ClsHead
@@ -20,7 +20,13 @@ class CosineHead(ClsHead):
         scale: Fixed factor of the cosine (25 in LIFT).
         init: How the rows start when training begins, e.g.
             ``dict(type='SemanticInit')``; None keeps random unit rows.
-        loss: Config of the loss.
+        loss: Config of the loss; None is cross entropy.
+        post_hoc_tau: Subtract so much times the log prior from logits when
+            predicting (Menon et al., 2021, section 4.2). LIFT adjusts in
+            the loss and keeps 0; a head trained with plain cross entropy
+            takes 1.
+        class_counts: Training images of each class for it; filled in by
+            ``ClassInfoHook`` from the training set or the checkpoint.
         **kwargs: For mmpretrain's ``ClsHead`` (``topk``, ``cal_acc``).
 
     Raises:
@@ -32,11 +38,13 @@ class CosineHead(ClsHead):
         num_classes: int,
         in_channels: int,
         scale: float = 25.0,
-        init: Optional[dict] = None,
-        loss: Union[dict, torch.nn.Module] = dict(type='CrossEntropyLoss'),
+        init: dict | None = None,
+        loss: dict | torch.nn.Module | None = None,
+        post_hoc_tau: float = 0.0,
+        class_counts: Sequence[int] | None = None,
         **kwargs,
     ) -> None:
-        super().__init__(loss=loss, **kwargs)
+        super().__init__(loss=loss or dict(type='CrossEntropyLoss'), **kwargs)
         for key, value in dict(
             num_classes=num_classes, in_channels=in_channels, scale=scale
         ).items():
@@ -47,7 +55,9 @@ class CosineHead(ClsHead):
                 )
         self.num_classes = num_classes
         self.scale = scale
-        self.class_names: Optional[Sequence[str]] = None
+        self.post_hoc_tau = post_hoc_tau
+        self.class_counts = class_counts
+        self.class_names: Sequence[str] | None = None
         if isinstance(init, dict):
             init = WEIGHT_INITIALIZERS.build(dict(init, _scope_='lift_mm'))
         self.init = init
@@ -57,9 +67,9 @@ class CosineHead(ClsHead):
             weight /= weight.norm(dim=1, keepdim=True)
 
     def set_class_info(
-        self, names: Sequence[str], counts: Optional[Sequence[int]] = None
+        self, names: Sequence[str], counts: Sequence[int] | None = None
     ) -> None:
-        """Take the class names of the dataset.
+        """Take names and training counts of the classes.
 
         Raises:
             ValueError: There are more or fewer names than classes.
@@ -71,6 +81,8 @@ class CosineHead(ClsHead):
                 'class names (dataset key `classes`); they must agree.'
             )
         self.class_names = tuple(names)
+        if self.class_counts is None:
+            self.class_counts = counts
 
     def init_weights(self) -> None:
         """Start the rows as ``init`` says; the loss etc. as they are."""
@@ -82,6 +94,22 @@ class CosineHead(ClsHead):
             with torch.no_grad():
                 self.fc.weight.copy_(rows)
 
-    def forward(self, feats: Tuple[Tensor]) -> Tensor:
+    def forward(self, feats: tuple[Tensor]) -> Tensor:
         """Give logits, ((B, D),) -> (B, C)."""
         return self.scale * self.fc(self.pre_logits(feats))
+
+    def _get_predictions(self, cls_score: Tensor, data_samples):
+        """Turn logits into predictions, adjusted by ``post_hoc_tau``."""
+        if self.post_hoc_tau:
+            counts = self.class_counts
+            if counts is None or min(counts) <= 0:
+                raise ValueError(
+                    f'post_hoc_tau={self.post_hoc_tau} needs a positive '
+                    f'number of training images of each class and has '
+                    f'{counts}: give `model.head.class_counts`, or test a '
+                    'checkpoint that lift_mm wrote.'
+                )
+            prior = cls_score.new_tensor(counts, dtype=torch.float64)
+            prior = (prior / prior.sum()).log().to(cls_score)
+            cls_score = cls_score - self.post_hoc_tau * prior
+        return super()._get_predictions(cls_score, data_samples)

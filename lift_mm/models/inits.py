@@ -1,6 +1,6 @@
 """How the rows of a head start."""
 
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,10 +39,10 @@ class SemanticInit:
     def __init__(
         self,
         template: str = DEFAULT,
-        templates: Union[str, Sequence[str], None] = None,
-        arch: Union[str, dict, None] = None,
-        pretrained: Optional[str] = None,
-        quick_gelu: Optional[bool] = None,
+        templates: str | Sequence[str] | None = None,
+        arch: str | dict | None = None,
+        pretrained: str | None = None,
+        quick_gelu: bool | None = None,
         project: bool = True,
         cache: bool = True,
     ) -> None:
@@ -61,7 +61,7 @@ class SemanticInit:
         self.cache = cache
 
     def __call__(
-        self, class_names: Optional[Sequence[str]], weight: Tensor
+        self, class_names: Sequence[str] | None, weight: Tensor
     ) -> Tensor:
         """Give the rows for these classes.
 

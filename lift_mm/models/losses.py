@@ -1,6 +1,6 @@
 """Losses for long-tailed training sets."""
 
-from typing import Optional, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +31,7 @@ class LogitAdjustedLoss(nn.Module):
     def __init__(
         self,
         tau: float = 1.0,
-        class_counts: Optional[Sequence[int]] = None,
+        class_counts: Sequence[int] | None = None,
         reduction: str = 'mean',
         loss_weight: float = 1.0,
     ) -> None:
@@ -51,7 +51,7 @@ class LogitAdjustedLoss(nn.Module):
             self._set(class_counts)
 
     def set_class_info(
-        self, names: Sequence[str], counts: Optional[Sequence[int]] = None
+        self, names: Sequence[str], counts: Sequence[int] | None = None
     ) -> None:
         """Take the training counts of the dataset, unless a config gave some.
 
@@ -84,9 +84,9 @@ class LogitAdjustedLoss(nn.Module):
         self,
         cls_score: Tensor,
         target: Tensor,
-        weight: Optional[Tensor] = None,
-        avg_factor: Optional[int] = None,
-        reduction_override: Optional[str] = None,
+        weight: Tensor | None = None,
+        avg_factor: int | None = None,
+        reduction_override: str | None = None,
     ) -> Tensor:
         """Give the loss.
 

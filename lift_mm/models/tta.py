@@ -1,6 +1,6 @@
 """Test-time ensembling."""
 
-from typing import List, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseTTAModel
@@ -18,7 +18,7 @@ class MeanLogitTTA(BaseTTAModel):
     give another class.
     """
 
-    def test_step(self, data: dict) -> List[DataSample]:
+    def test_step(self, data: dict) -> list[DataSample]:
         """Predict from all views of a batch.
 
         Args:

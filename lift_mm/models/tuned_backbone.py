@@ -1,6 +1,6 @@
 """Any backbone, frozen, with tuners: the one mechanism of this package."""
 
-from typing import Optional, Sequence, Union
+from collections.abc import Sequence
 
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import nn
@@ -14,9 +14,9 @@ from .initialize import initialize
 
 @MODELS.register_module()
 def TunedBackbone(
-    backbone: Union[dict, nn.Module],
+    backbone: dict | nn.Module,
     tuners: Sequence[dict] = (),
-    num_classes: Optional[int] = None,
+    num_classes: int | None = None,
 ) -> nn.Module:
     """Build a backbone, load and freeze it, and attach tuners by hooks.
 

@@ -1,7 +1,6 @@
 """AdaptFormer: a bottleneck beside each MLP (Chen et al., NeurIPS 2022)."""
 
 import math
-from typing import List, Optional
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,7 +36,7 @@ class AdaptFormerBranch(TunerModule):
         kaiming[init](self.down.weight, a=math.sqrt(5))
         for zero in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(zero)
-        self._x: Optional[Tensor] = None
+        self._x: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the residual stream, (B, N, D) -> (B, N, D)."""
@@ -74,7 +73,7 @@ class AdaptFormer(Tuner):
 
     def __init__(
         self,
-        hidden_dims: Optional[int] = None,
+        hidden_dims: int | None = None,
         layers: Layers = None,
         init: str = 'lift',
         sizing: str = 'lift',
@@ -95,9 +94,7 @@ class AdaptFormer(Tuner):
         self.init = init
         self.sizing = sizing
 
-    def attach(
-        self, blocks: List[Block], num_classes: Optional[int]
-    ) -> None:
+    def attach(self, blocks: list[Block], num_classes: int | None) -> None:
         """See :meth:`~.base.Tuner.attach`."""
         chosen = self.select(blocks)
         if self.hidden_dims is None:
@@ -111,9 +108,7 @@ class AdaptFormer(Tuner):
             self.hidden_dims = pow2_floor(num_classes / (2 * len(counted)))
         for index in chosen:
             block = blocks[index]
-            branch = AdaptFormerBranch(
-                block.dims, self.hidden_dims, self.init
-            )
+            branch = AdaptFormerBranch(block.dims, self.hidden_dims, self.init)
             add_child(block, 'adaptformer', branch)
             block.norm2.register_forward_pre_hook(branch.tap)
             block.module.register_forward_hook(branch.add)

@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from typing import Iterable, List, Optional, Sequence, Union
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -10,7 +10,7 @@ from lift_mm.registry import TUNERS
 
 from .blocks import Block, find_blocks
 
-Layers = Union[int, Sequence[int], None]
+Layers = int | Sequence[int] | None
 
 
 class TunerModule(nn.Module):
@@ -35,9 +35,7 @@ class Tuner:
     def __init__(self, layers: Layers = None) -> None:
         self.layers = layers
 
-    def attach(
-        self, blocks: List[Block], num_classes: Optional[int]
-    ) -> None:
+    def attach(self, blocks: list[Block], num_classes: int | None) -> None:
         """Add modules and hooks to the blocks of a frozen net."""
         raise NotImplementedError
 
@@ -45,7 +43,7 @@ class Tuner:
         """Settings that a tuned state depends on, as plain values."""
         return dict(type=type(self).__name__)
 
-    def select(self, blocks: List[Block]) -> List[int]:
+    def select(self, blocks: list[Block]) -> list[int]:
         """Give the indices of the blocks that ``layers`` means.
 
         Raises:
@@ -100,7 +98,7 @@ def add_child(block: Block, name: str, module: TunerModule) -> None:
     block.module.add_module(name, module)
 
 
-def build_tuner(config: Union[dict, Tuner], index: int) -> Tuner:
+def build_tuner(config: dict | Tuner, index: int) -> Tuner:
     """Build one entry of ``tuners``.
 
     Raises:
@@ -128,9 +126,9 @@ def build_tuner(config: Union[dict, Tuner], index: int) -> Tuner:
 
 def attach_tuners(
     net: nn.Module,
-    tuners: Iterable[Union[dict, Tuner]],
-    num_classes: Optional[int] = None,
-) -> List[dict]:
+    tuners: Iterable[dict | Tuner],
+    num_classes: int | None = None,
+) -> list[dict]:
     """Attach tuners to a frozen net, in the order given.
 
     Args:

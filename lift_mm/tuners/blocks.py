@@ -1,7 +1,6 @@
 """Find the transformer blocks of any net, without code per class."""
 
 from dataclasses import dataclass
-from typing import List
 
 from torch import nn
 
@@ -30,7 +29,7 @@ def _child(module: nn.Module, *names: str):
     return None
 
 
-def find_blocks(net: nn.Module) -> List[Block]:
+def find_blocks(net: nn.Module) -> list[Block]:
     """List the transformer blocks of a net in the order of the forward pass.
 
     A block is a module with an attention (``attn``), an MLP (``ffn`` or

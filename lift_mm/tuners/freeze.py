@@ -1,7 +1,6 @@
 """Freeze a net once, keep it in eval mode, and remember what it was."""
 
 import hashlib
-from typing import List
 
 import torch
 from torch import nn
@@ -32,7 +31,7 @@ class FrozenBase(nn.Module):
         self.name = name
         self.keys = list(net.state_dict())
         self.fingerprint = fingerprint(net)
-        self.tuners: List[dict] = []
+        self.tuners: list[dict] = []
 
     def train(self, mode: bool = True) -> 'FrozenBase':
         """Put everything that does not learn back into eval mode."""

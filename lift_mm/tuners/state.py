@@ -1,24 +1,22 @@
 """Which tensors of a model were learned, and which its base brings along."""
 
-from typing import Dict, Set
-
 from torch import nn
 from torch.nn import Parameter
 
 from .freeze import FrozenBase
 
 
-def learned_parameters(model: nn.Module) -> Dict[str, Parameter]:
+def learned_parameters(model: nn.Module) -> dict[str, Parameter]:
     """Give the parameters that training changes, by name."""
     return {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
-def frozen_keys(model: nn.Module) -> Set[str]:
+def frozen_keys(model: nn.Module) -> set[str]:
     """Give the state-dict keys that the base weights bring along.
 
     These need not be saved: building the model loads them again.
     """
-    keys: Set[str] = set()
+    keys: set[str] = set()
     for name, module in model.named_modules():
         if isinstance(module, FrozenBase):
             prefix = name.removesuffix('frozen_base')

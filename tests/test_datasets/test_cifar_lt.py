@@ -21,9 +21,7 @@ def cifar(request, tmp_path, monkeypatch):
     """Write batches; the first pixels of an image tell its number."""
     cls = request.param
     key, classes = LAYOUT[cls]
-    monkeypatch.setattr(
-        'mmpretrain.datasets.cifar.check_md5', lambda *_: True
-    )
+    monkeypatch.setattr('mmpretrain.datasets.cifar.check_md5', lambda *_: True)
     (tmp_path / cls.base_folder).mkdir()
     start = 0
     for name, _ in cls.train_list + cls.test_list:
@@ -84,8 +82,16 @@ def test_names_read_as_words():
     dataset = CIFAR100LT('nowhere', lazy_init=True)
     assert dataset.metainfo['classes'][1] == 'aquarium fish'
     assert CIFAR10LT('nowhere', lazy_init=True).metainfo['classes'] == (
-        'airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog',
-        'horse', 'ship', 'truck',
+        'airplane',
+        'automobile',
+        'bird',
+        'cat',
+        'deer',
+        'dog',
+        'frog',
+        'horse',
+        'ship',
+        'truck',
     )
 
 

@@ -77,7 +77,9 @@ def test_normalisation(name):
 @pytest.mark.parametrize('part', ['train', 'test'])
 def test_pipelines_run(part):
     assert china(config(NAMES[0])[f'{part}_pipeline'])['inputs'].shape == (
-        3, 224, 224,
+        3,
+        224,
+        224,
     )
     image = torch.arange(32 * 32 * 3).reshape(32, 32, 3).byte().numpy()
     packed = run(config(NAMES[1])[f'{part}_pipeline'], img=image, gt_label=1)

@@ -68,9 +68,7 @@ def test_published_numbers(run, with_label):
         rows = golden['boosted_rows']
         logits[rows, labels[rows]] += 30
     metric = LongTailMetric(class_counts=golden['cls_num_list'].tolist())
-    result = measure(
-        metric, logits.softmax(1), labels, with_label=with_label
-    )
+    result = measure(metric, logits.softmax(1), labels, with_label=with_label)
     assert set(result) == KEYS
     assert all(type(value) is float for value in result.values())
     rel = 1e-6 if run == 'metrics_plus' else 1e-12

@@ -123,8 +123,9 @@ def test_trajectory(tmp_path, run):
         model.head.fc.weight.copy_(data['head_init/weight'])
     learned = learned_parameters(model)
     tuned = sum(p.numel() for p in learned.values())
-    assert tuned - model.head.fc.weight.numel() == (
-        settings['n_tuned_excluding_head']
+    assert (
+        tuned - model.head.fc.weight.numel()
+        == (settings['n_tuned_excluding_head'])
     )
 
     from mmengine.optim import CosineAnnealingLR

@@ -55,5 +55,6 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=1),
     visualization=dict(type='VisualizationHook', enable=False),
 )
+visualizer = dict(type='UniversalVisualizer')
 env_cfg = dict(dist_cfg=dict(backend='nccl'))
 randomness = dict(seed=0)
