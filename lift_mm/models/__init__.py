@@ -1,17 +1,16 @@
 """Registered models: thin shells over :mod:`~..tuners` and :mod:`~..clip`."""
 
-from lift_mm.compat import import_mmpretrain_models
+from . import _mmpretrain
+from .classifier import LongTailClassifier
+from .clip_projection import CLIPProjection
+from .clip_vit import CLIPViT
+from .heads import CosineHead
+from .inits import SemanticInit
+from .losses import LogitAdjustedLoss
+from .tta import MeanLogitTTA
+from .tuned_backbone import TunedBackbone
 
-import_mmpretrain_models()  # or say what stands in the way
-
-from .classifier import LongTailClassifier  # noqa: E402
-from .clip_projection import CLIPProjection  # noqa: E402
-from .clip_vit import CLIPViT  # noqa: E402
-from .heads import CosineHead  # noqa: E402
-from .inits import SemanticInit  # noqa: E402
-from .losses import LogitAdjustedLoss  # noqa: E402
-from .tta import MeanLogitTTA  # noqa: E402
-from .tuned_backbone import TunedBackbone  # noqa: E402
+del _mmpretrain
 
 __all__ = [
     'CLIPProjection',

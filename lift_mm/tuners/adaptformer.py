@@ -85,10 +85,12 @@ class AdaptFormer(Tuner):
                     f"{key}={value!r} of AdaptFormer must be 'lift' or "
                     "'lift+' (key `backbone.tuners`)."
                 )
-        if hidden_dims is not None and hidden_dims < 1:
+        if hidden_dims is not None and (
+            not isinstance(hidden_dims, int) or hidden_dims < 1
+        ):
             raise ValueError(
-                f'hidden_dims={hidden_dims!r} of AdaptFormer must be at '
-                'least 1 (key `backbone.tuners`).'
+                f'hidden_dims={hidden_dims!r} of AdaptFormer must be None or '
+                'an int of at least 1 (key `backbone.tuners`).'
             )
         self.hidden_dims = hidden_dims
         self.init = init

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import inspect
 from collections.abc import Iterable, Sequence
 
 from torch import nn
@@ -118,10 +119,15 @@ def build_tuner(config: dict | Tuner, index: int) -> Tuner:
             f'tuners[{index}].type={name!r} is not a tuner; {hint}known: '
             f'{", ".join(known)}.'
         )
-    try:
-        return TUNERS.module_dict[name](**settings)
-    except TypeError as error:
-        raise ValueError(f'tuners[{index}] ({name}): {error}.') from error
+    cls = TUNERS.module_dict[name]
+    known = inspect.signature(cls).parameters
+    for key in settings:
+        if key not in known:
+            raise ValueError(
+                f'tuners[{index}].{key} is no setting of {name}; known: '
+                f'{", ".join(known)}.'
+            )
+    return cls(**settings)
 
 
 def attach_tuners(

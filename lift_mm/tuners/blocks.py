@@ -20,6 +20,20 @@ class Block:
     dims: int
 
 
+# Nets whose modules look like blocks and do not behave so.
+_REFUSED = {
+    'DeiT3': (
+        'its blocks apply ln1 twice and never ln2, so weights and tuners '
+        'would not do what their names say'
+    ),
+    'MViT': 'its blocks change the width and the number of tokens inside',
+    'RevVisionTransformer': (
+        'its blocks recompute activations while going backward, which gives '
+        'tuners wrong gradients'
+    ),
+}
+
+
 def _child(module: nn.Module, *names: str):
     """Give the first registered child with one of these names."""
     for name in names:
@@ -38,14 +52,13 @@ def find_blocks(net: nn.Module) -> list[Block]:
 
     Raises:
         ValueError: The net has no such block, or is one whose forward pass
-            does not do what its modules say (DeiT3).
+            does not do what its modules say (DeiT3, MViT, RevViT).
     """
     kind = type(net).__name__
-    if kind == 'DeiT3':
+    if kind in _REFUSED:
         raise ValueError(
-            'DeiT3 of mmpretrain cannot be tuned: its blocks apply ln1 twice '
-            'and never ln2, so weights and tuners would not do what their '
-            'names say; use VisionTransformer (key `backbone.backbone.type`).'
+            f'{kind} of mmpretrain cannot be tuned: {_REFUSED[kind]}; use '
+            'VisionTransformer (key `backbone.backbone.type`).'
         )
     blocks = []
     for module in net.modules():
