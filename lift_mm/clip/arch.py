@@ -43,8 +43,8 @@ def model_config(arch: str | dict) -> dict:
 
     Args:
         arch: A model name of open_clip (``'ViT-B-16'``), a model config
-            with ``embed_dim``, ``vision_cfg`` and ``text_cfg``, or the path
-            of a JSON file that holds one.
+            with ``embed_dim``, ``vision_cfg`` and, where the text tower is
+            wanted, ``text_cfg``, or the path of a JSON file that holds one.
 
     Raises:
         ValueError: open_clip has no such model, or the config lacks a field.
@@ -70,7 +70,7 @@ def model_config(arch: str | dict) -> dict:
             )
         return config
     arch = dict(arch)
-    lacking = {'embed_dim', 'vision_cfg', 'text_cfg'} - set(arch)
+    lacking = {'embed_dim', 'vision_cfg'} - set(arch)
     if lacking:
         raise ValueError(
             'The model config in `backbone.arch` lacks '

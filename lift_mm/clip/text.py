@@ -1,7 +1,9 @@
 """Class names -> text features, with the text tower of a CLIP."""
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -46,6 +48,17 @@ def _registered_name(config: dict) -> str:
     return name
 
 
+@contextlib.contextmanager
+def _quiet():
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
 class TextTower:
     """The text tower of one CLIP with its tokenizer.
 
@@ -68,6 +81,12 @@ class TextTower:
         import open_clip
 
         config = model_config(arch)
+        if 'text_cfg' not in config:
+            raise ValueError(
+                'The model config in `backbone.arch` has no `text_cfg`, so '
+                'class names cannot start the head; add it, or set '
+                '`head.init=None`.'
+            )
         by_name = isinstance(arch, str) and not arch.endswith('.json')
         arch_name = arch if by_name else None
         path = locate(arch_name, pretrained)
@@ -82,9 +101,10 @@ class TextTower:
         name = _registered_name(config)
         try:
             self.tokenizer = open_clip.get_tokenizer(name)
-            self.model = open_clip.create_model(
-                name, load_weights=False, pretrained_text=False
-            )
+            with _quiet():  # it warns of random weights, loaded below
+                self.model = open_clip.create_model(
+                    name, load_weights=False, pretrained_text=False
+                )
         except Exception as error:
             raise ValueError(
                 f'The text tower of {arch_name or "this model config"} cannot'

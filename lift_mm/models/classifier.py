@@ -9,7 +9,7 @@ from mmpretrain.models.classifiers import ImageClassifier
 from torch import Tensor, nn
 
 from lift_mm.registry import MODELS
-from lift_mm.tuners import FrozenBase, frozen_keys
+from lift_mm.tuners import FrozenBase
 
 _UNKNOWN = '0' * 64
 _TUNED = ('TunedBackbone', 'lift_mm.TunedBackbone')
@@ -24,7 +24,8 @@ class LongTailClassifier(ImageClassifier):
     * Its buffer ``fingerprint`` names the base weights, tuners and classes
       of a tuned state. A tuned checkpoint, which holds learned tensors only,
       is completed from the base on loading; one of another base, of other
-      tuners or other classes is refused by every loader.
+      tuners or other classes is refused by every loader. A checkpoint that
+      brings its whole base along fits any.
 
     Args:
         backbone: Usually a ``lift_mm.TunedBackbone``.
@@ -69,26 +70,36 @@ class LongTailClassifier(ImageClassifier):
         and every copy of the model come through here.
         """
         key = prefix + 'fingerprint'
-        stored = state_dict.get(key)
-        if stored is None:  # plain weights: nothing to compare
-            state_dict[key] = self.fingerprint.clone()
-        else:
-            own, stored = _decode(self.fingerprint), _decode(stored)
-            self._check(own, stored)
-            if own['classes'] == _UNKNOWN:
-                own['classes'] = stored['classes']
-            state_dict[key] = _encode(own)
-            base = self.state_dict(prefix=prefix)
-            for name in frozen_keys(self):
-                state_dict.setdefault(prefix + name, base[prefix + name])
+        classes = _decode(self.fingerprint)['classes']
+        guards = {
+            prefix + name.removesuffix('frozen_base'): module
+            for name, module in self.named_modules()
+            if isinstance(module, FrozenBase)
+        }
+        base = {root + k for root, guard in guards.items() for k in guard.keys}
+        if key in state_dict:  # otherwise plain weights: nothing to compare
+            stored = _decode(state_dict[key])
+            whole = base <= state_dict.keys()
+            self._check(self._identity(classes), stored, whole)
+            if classes == _UNKNOWN:
+                classes = stored['classes']
+            own = self.state_dict(prefix=prefix)
+            for name in base:
+                state_dict.setdefault(name, own[name])
+        for root, guard in guards.items():
+            keys = [k for k in guard.keys if root + k in state_dict]
+            guard.notice({k: state_dict[root + k] for k in keys})
+        state_dict[key] = _encode(self._identity(classes))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _check(self, own: dict, stored: dict) -> None:
+    def _check(self, own: dict, stored: dict, whole: bool) -> None:
         for what, key in (
             ('base', 'model.backbone.backbone'),
             ('tuners', 'model.backbone.tuners'),
             ('num_classes', 'model.head.num_classes'),
         ):
+            if what == 'base' and whole:
+                continue
             if _essence(stored[what]) != _essence(own[what]):
                 raise ValueError(
                     f'The tuned checkpoint was made for {what} '

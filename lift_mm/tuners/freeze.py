@@ -3,7 +3,7 @@
 import hashlib
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .base import TunerModule
 
@@ -22,6 +22,8 @@ class FrozenBase(nn.Module):
     Attributes:
         keys: The net's state-dict keys before any tuner.
         fingerprint: SHA-256 of the base weights.
+        replaced: Whether a checkpoint has brought other base weights than
+            those with which the net was built.
         tuners: What was attached, see ``Tuner.spec``.
     """
 
@@ -30,8 +32,28 @@ class FrozenBase(nn.Module):
         self._net = [net]  # in a list: not a child of its own child
         self.name = name
         self.keys = list(net.state_dict())
-        self.fingerprint = fingerprint(net)
+        self.fingerprint = fingerprint(net.state_dict())
+        self.replaced = False
         self.tuners: list[dict] = []
+
+    def notice(self, state: dict[str, Tensor]) -> None:
+        """Take notice of base weights that are about to be loaded.
+
+        Args:
+            state: Tensors by their keys in the net; others are ignored.
+        """
+        net = self._net[0]
+        learned = {n for n, p in net.named_parameters() if p.requires_grad}
+        base = {
+            key: value
+            for key, value in net.state_dict().items()
+            if key in self.keys and key not in learned
+        }
+        new = {key: state[key] for key in base if key in state}
+        if all(_equal(value, base[key]) for key, value in new.items()):
+            return
+        self.fingerprint = fingerprint({**base, **new})
+        self.replaced = True
 
     def train(self, mode: bool = True) -> 'FrozenBase':
         """Put everything that does not learn back into eval mode."""
@@ -50,10 +72,14 @@ def _eval_frozen(module: nn.Module) -> None:
         _eval_frozen(child)
 
 
-def fingerprint(net: nn.Module) -> str:
-    """Give the SHA-256 of all weights and buffers of a net, with names."""
+def _equal(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.equal(one.to(other), other)
+
+
+def fingerprint(state: dict[str, Tensor]) -> str:
+    """Give the SHA-256 of weights and buffers with their names."""
     digest = hashlib.sha256()
-    for name, value in sorted(net.state_dict().items()):
+    for name, value in sorted(state.items()):
         value = value.detach().cpu().contiguous()
         digest.update(f'{name}{tuple(value.shape)}{value.dtype}'.encode())
         digest.update(value.flatten().view(torch.uint8).numpy())
