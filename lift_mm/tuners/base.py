@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterable, Sequence
 
 from torch import nn
+from torch.nn import Parameter
 
 from lift_mm.registry import TUNERS
 
@@ -33,11 +34,21 @@ class Tuner:
             many, or a list of indices (0 is the first block).
     """
 
+    # Several tuners attach in this order, whatever the order in the config:
+    # hooks of one site run one after another, LoRA before SSF (LIFT).
+    order = 9
+
     def __init__(self, layers: Layers = None) -> None:
         self.layers = layers
 
-    def attach(self, blocks: list[Block], num_classes: int | None) -> None:
-        """Add modules and hooks to the blocks of a frozen net."""
+    def attach(
+        self, net: nn.Module, blocks: list[Block], num_classes: int | None
+    ) -> None:
+        """Add modules and hooks to the blocks of a frozen net.
+
+        Raises:
+            ValueError: The tuner does not fit the net.
+        """
         raise NotImplementedError
 
     def spec(self) -> dict:
@@ -76,6 +87,33 @@ class Tuner:
         return sorted(chosen)
 
 
+class FlagTuner(Tuner):
+    """A tuner that adds nothing: some base parameters learn."""
+
+    order = 0
+
+    def parameters(self, block: Block) -> Iterable[Parameter]:
+        """Give the parameters of a block that learn."""
+        raise NotImplementedError
+
+    def attach(
+        self, net: nn.Module, blocks: list[Block], num_classes: int | None
+    ) -> None:
+        """See :meth:`Tuner.attach`."""
+        self.chosen = self.select(blocks)
+        learned = [p for i in self.chosen for p in self.parameters(blocks[i])]
+        if not learned:
+            raise ValueError(
+                f'{type(self).__name__} found nothing to learn in the blocks '
+                f'of {type(net).__name__} (key `backbone.tuners`).'
+            )
+        net.frozen_base.unlock(learned)
+
+    def spec(self) -> dict:
+        """See :meth:`Tuner.spec`."""
+        return dict(type=type(self).__name__, layers=self.chosen)
+
+
 def pow2_floor(value: float) -> int:
     """Give the largest power of two not above ``value``, at least 1."""
     power = 1
@@ -84,19 +122,48 @@ def pow2_floor(value: float) -> int:
     return power
 
 
-def add_child(block: Block, name: str, module: TunerModule) -> None:
-    """Register a tuner's module under a block.
+def lift_size(
+    tuner: Tuner, key: str, num_classes: int | None, share: int
+) -> int:
+    """Give a tuner's size: its own setting, or LIFT's rule.
+
+    Args:
+        tuner: The tuner, whose attribute ``key`` is its setting.
+        key: Name of the setting.
+        num_classes: C.
+        share: The size is the largest power of two not above C / share.
 
     Raises:
-        ValueError: The block has a child of that name already.
+        ValueError: The setting is impossible, or C is needed and unknown.
     """
-    if hasattr(block.module, name):
+    kind, size = type(tuner).__name__, getattr(tuner, key)
+    if size is None:
+        if not num_classes:
+            raise ValueError(
+                f'{kind} chooses its size from the number of classes, which '
+                f'is unknown: set `backbone.num_classes`, or `{key}` in '
+                '`backbone.tuners`.'
+            )
+        return pow2_floor(num_classes / share)
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise ValueError(
-            f'A block already has a {name!r}: the same tuner is listed twice '
-            'for one block, or the backbone has its own (key '
-            '`backbone.tuners`).'
+            f'{key}={size!r} of {kind} must be None or an int of at least 1 '
+            '(key `backbone.tuners`).'
         )
-    block.module.add_module(name, module)
+    return size
+
+
+def check_choice(tuner: Tuner, key: str, value, known: tuple) -> None:
+    """Refuse a setting that is none of the known ones.
+
+    Raises:
+        ValueError: It is not; the known ones are listed.
+    """
+    if value not in known:
+        raise ValueError(
+            f'{key}={value!r} of {type(tuner).__name__} must be one of '
+            f'{", ".join(map(repr, known))} (key `backbone.tuners`).'
+        )
 
 
 def build_tuner(config: dict | Tuner, index: int) -> Tuner:
@@ -135,7 +202,7 @@ def attach_tuners(
     tuners: Iterable[dict | Tuner],
     num_classes: int | None = None,
 ) -> list[dict]:
-    """Attach tuners to a frozen net, in the order given.
+    """Attach tuners to a frozen net, in the order of :attr:`Tuner.order`.
 
     Args:
         net: A net whose parameters are frozen.
@@ -152,8 +219,8 @@ def attach_tuners(
     if not tuners:
         return []
     blocks = find_blocks(net)
-    for tuner in tuners:
-        tuner.attach(blocks, num_classes)
+    for tuner in sorted(tuners, key=lambda tuner: tuner.order):
+        tuner.attach(net, blocks, num_classes)
     return [tuner.spec() for tuner in tuners]
 
 
@@ -161,11 +228,17 @@ def attach_tuners(
 def disabled(net: nn.Module):
     """Compute without tuners inside this context: the base net's function."""
     modules = [m for m in net.modules() if isinstance(m, TunerModule)]
+    guards = [m for m in net.modules() if hasattr(m, 'swap_originals')]
     before = [m.enabled for m in modules]
+    active = [guard for guard in guards if guard.tuned]
     try:
         for module in modules:
             module.enabled = False
+        for guard in active:
+            guard.swap_originals()
         yield net
     finally:
         for module, enabled in zip(modules, before):
             module.enabled = enabled
+        for guard in active:
+            guard.swap_originals()

@@ -1,8 +1,10 @@
 """Find the transformer blocks of any net, without code per class."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
+from torch.nn import Parameter
 
 
 @dataclass
@@ -11,16 +13,61 @@ class Block:
 
     Attributes:
         module: The block itself.
-        norm2: The norm in front of its MLP; reads the residual stream.
         dims: Width of the residual stream.
+        sites: Layers by name, where the block has them as such: ``norm1``
+            and ``norm2`` (in front of attention and MLP), ``qkv`` (fused)
+            and ``proj`` (of the attention), ``fc1`` and ``fc2`` (of the
+            MLP).
     """
 
     module: nn.Module
-    norm2: nn.Module
     dims: int
+    sites: dict[str, nn.Module]
+
+    def need(self, site: str, tuner) -> nn.Module:
+        """Give a site, or say that the tuner does not fit this net.
+
+        Raises:
+            ValueError: The block has no such layer.
+        """
+        layer = self.sites.get(site)
+        if layer is None:
+            raise ValueError(
+                f'{type(tuner).__name__} attaches to {site!r}, which '
+                f'{type(self.module).__name__} does not have as a layer of '
+                f'its own; it has {", ".join(self.sites)} (key '
+                '`backbone.tuners`).'
+            )
+        return layer
+
+    def add(self, name: str, module: nn.Module, tuner) -> None:
+        """Register a tuner's module under the block.
+
+        Raises:
+            ValueError: The block has a child of that name already.
+        """
+        if hasattr(self.module, name):
+            raise ValueError(
+                f'A block already has a {name!r}: {type(tuner).__name__} is '
+                'listed twice for one block, or the backbone has its own '
+                '(key `backbone.tuners`).'
+            )
+        self.module.add_module(name, module)
+
+    def base_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Give the block's own parameters, without those of tuners."""
+        from .base import TunerModule
+
+        tuned = set()
+        for module in self.module.modules():
+            if isinstance(module, TunerModule):
+                tuned.update(id(p) for p in module.parameters())
+        for name, parameter in self.module.named_parameters():
+            if id(parameter) not in tuned:
+                yield name, parameter
 
 
-# Nets whose modules look like blocks and do not behave so.
+# Nets whose blocks look right and are not, and why.
 _REFUSED = {
     'DeiT3': (
         'its blocks apply ln1 twice and never ln2, so weights and tuners '
@@ -34,13 +81,43 @@ _REFUSED = {
 }
 
 
-def _child(module: nn.Module, *names: str):
+def _child(module: nn.Module | None, *names: str):
     """Give the first registered child with one of these names."""
     for name in names:
-        child = module._modules.get(name)
+        child = None if module is None else module._modules.get(name)
         if child is not None:
             return child
     return None
+
+
+def _linears(mlp: nn.Module) -> tuple:
+    """Give first and second layer of a plain two-layer MLP."""
+    if type(mlp).__name__ == 'FFN':  # mmcv's: layers[0][0], layers[1]
+        layers = [m for m in mlp.modules() if isinstance(m, nn.Linear)]
+        return tuple(layers) if len(layers) == 2 else (None, None)
+    return _child(mlp, 'fc1'), _child(mlp, 'fc2')
+
+
+def _sites(module: nn.Module) -> dict[str, nn.Module]:
+    attn, mlp = _child(module, 'attn'), _child(module, 'ffn', 'mlp')
+    inner = _child(attn, 'w_msa') or attn  # Swin's window attention
+    qkv, proj = _child(inner, 'qkv'), _child(inner, 'proj')
+    if type(inner).__name__.startswith('BEiTAttention'):
+        qkv = None  # its forward reads qkv.weight and never calls qkv
+    fc1, fc2 = _linears(mlp)
+    sites = dict(
+        norm1=_child(module, 'ln1', 'norm1'),
+        norm2=_child(module, 'ln2', 'norm2'),
+        qkv=qkv,
+        proj=proj,
+        fc1=fc1,
+        fc2=fc2,
+    )
+    return {
+        name: layer
+        for name, layer in sites.items()
+        if isinstance(layer, (nn.Linear, nn.LayerNorm))
+    }
 
 
 def find_blocks(net: nn.Module) -> list[Block]:
@@ -62,12 +139,14 @@ def find_blocks(net: nn.Module) -> list[Block]:
         )
     blocks = []
     for module in net.modules():
-        norm2 = _child(module, 'ln2', 'norm2')
-        mlp = _child(module, 'ffn', 'mlp')
-        if mlp is None or _child(module, 'attn') is None:
+        if _child(module, 'ffn', 'mlp') is None:
             continue
-        if isinstance(norm2, nn.LayerNorm):
-            blocks.append(Block(module, norm2, norm2.normalized_shape[0]))
+        if _child(module, 'attn') is None:
+            continue
+        sites = _sites(module)
+        if 'norm2' in sites:
+            dims = sites['norm2'].normalized_shape[0]
+            blocks.append(Block(module, dims, sites))
     if not blocks:
         children = ', '.join(net._modules) or 'none'
         raise ValueError(

@@ -1,9 +1,11 @@
 """Freeze a net once, keep it in eval mode, and remember what it was."""
 
 import hashlib
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Parameter
 
 from .base import TunerModule
 
@@ -25,6 +27,7 @@ class FrozenBase(nn.Module):
         replaced: Whether a checkpoint has brought other base weights than
             those with which the net was built.
         tuners: What was attached, see ``Tuner.spec``.
+        tuned: False while the base's own values stand in for learned ones.
     """
 
     def __init__(self, net: nn.Module, name: str) -> None:
@@ -35,6 +38,8 @@ class FrozenBase(nn.Module):
         self.fingerprint = fingerprint(net.state_dict())
         self.replaced = False
         self.tuners: list[dict] = []
+        self.tuned = True
+        self._originals: dict[str, Tensor] = {}
 
     def notice(self, state: dict[str, Tensor]) -> None:
         """Take notice of base weights that are about to be loaded.
@@ -60,6 +65,22 @@ class FrozenBase(nn.Module):
         super().train(False)
         _eval_frozen(self._net[0])
         return self
+
+    def unlock(self, parameters: Iterable[Parameter]) -> None:
+        """Let base parameters learn, and keep their values on the CPU."""
+        chosen = {id(parameter) for parameter in parameters}
+        for name, parameter in self._net[0].named_parameters():
+            if id(parameter) in chosen and name not in self._originals:
+                self._originals[name] = parameter.detach().cpu().clone()
+                parameter.requires_grad_(True)
+
+    def swap_originals(self) -> None:
+        """Exchange learned base values with those from before."""
+        self.tuned = not self.tuned
+        for name, value in self._originals.items():
+            parameter = self._net[0].get_parameter(name)
+            self._originals[name] = parameter.detach().cpu().clone()
+            parameter.data.copy_(value)
 
 
 def _eval_frozen(module: nn.Module) -> None:

@@ -1,0 +1,95 @@
+"""What Adapter and AdaptFormer share: a bottleneck and its size."""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .base import Layers, Tuner, TunerModule, check_choice, lift_size
+from .blocks import Block
+
+
+class Bottleneck(TunerModule):
+    """``up(relu(down(norm(x))))``.
+
+    Args:
+        dims: Width of input and output, D.
+        hidden_dims: Width of the bottleneck.
+        init: Draw of the down projection, ``'lift'`` (normal) or ``'lift+'``
+            (uniform), both of deviation 1 / sqrt(3 D). The up projection
+            starts at zero, so a fresh bottleneck changes nothing.
+    """
+
+    def __init__(self, dims: int, hidden_dims: int, init: str) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dims)
+        self.down = nn.Linear(dims, hidden_dims)
+        self.up = nn.Linear(hidden_dims, dims)
+        kaiming = {
+            'lift': nn.init.kaiming_normal_,
+            'lift+': nn.init.kaiming_uniform_,
+        }
+        kaiming[init](self.down.weight, a=math.sqrt(5))
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map tokens, (B, N, D) -> (B, N, D)."""
+        return self.up(F.relu(self.down(self.norm(x))))
+
+
+class BottleneckTuner(Tuner):
+    """A tuner with one bottleneck a block.
+
+    Args:
+        hidden_dims: Bottleneck width; None takes LIFT's rule, the largest
+            power of two not above C / (2 L), so that all of them together
+            have about as many parameters as the classifier (LIFT, section
+            4.3).
+        layers: See :class:`~.base.Tuner`.
+        init: ``'lift'`` or ``'lift+'``, see :class:`Bottleneck`.
+        sizing: Whether L counts all blocks (``'lift'``) or the chosen ones
+            (``'lift+'``).
+
+    Raises:
+        ValueError: A setting is impossible, or the size is automatic and the
+            number of classes unknown.
+    """
+
+    def __init__(
+        self,
+        hidden_dims: int | None = None,
+        layers: Layers = None,
+        init: str = 'lift',
+        sizing: str = 'lift',
+    ) -> None:
+        super().__init__(layers)
+        check_choice(self, 'init', init, ('lift', 'lift+'))
+        check_choice(self, 'sizing', sizing, ('lift', 'lift+'))
+        self.hidden_dims = hidden_dims
+        self.init = init
+        self.sizing = sizing
+
+    def attach(
+        self, net: nn.Module, blocks: list[Block], num_classes: int | None
+    ) -> None:
+        """See :meth:`~.base.Tuner.attach`."""
+        self.chosen = self.select(blocks)
+        counted = blocks if self.sizing == 'lift' else self.chosen
+        self.hidden_dims = lift_size(
+            self, 'hidden_dims', num_classes, 2 * len(counted)
+        )
+        for index in self.chosen:
+            self.attach_branch(blocks[index])
+
+    def attach_branch(self, block: Block) -> None:
+        """Add one bottleneck and its hooks to a block."""
+        raise NotImplementedError
+
+    def spec(self) -> dict:
+        """See :meth:`~.base.Tuner.spec`."""
+        return dict(
+            type=type(self).__name__,
+            hidden_dims=self.hidden_dims,
+            layers=self.chosen,
+        )
