@@ -1,5 +1,6 @@
 """The tiny model of the parity files, built by lift_mm."""
 
+import json
 from pathlib import Path
 
 import parity_data
@@ -73,35 +74,61 @@ def build(
     return model
 
 
-_LIFT = {
-    'ln': 'norm',
-    'down_proj': 'down',
-    'up_proj': 'up',
-}
+def tuners_of(options: dict) -> list:
+    """Translate the programs' options into our configs."""
+    options = {key.removeprefix('v.'): v for key, v in options.items()}
+    layers = options.get('partial')
+    if isinstance(layers, list):
+        layers = list(range(*layers))
+    plus = 'lift+' if 'plus' in options else 'lift'
 
+    def own(name):
+        """Layers and size of one method."""
+        chosen = options.get(f'{name}_layers', layers)
+        if isinstance(chosen, str):
+            chosen = json.loads(chosen)
+        return chosen
 
-def adaptformer_state(tensors: dict, prefix: str) -> dict:
-    """Rename AdaptFormer tensors of either program to those of lift_mm.
-
-    Args:
-        tensors: A parity file.
-        prefix: E.g. ``'v1/adaptformer/param/'``.
-    """
-    state = {}
-    for key, value in tensors.items():
-        if not key.startswith(prefix):
-            continue
-        name = key.removeprefix(prefix)
-        if name.startswith('adaptformer_list.'):
-            _, index, leaf = name.split('.', 2)
-        else:
-            name = name.removeprefix('image_encoder.blocks.')
-            index, _, leaf = name.split('.', 2)
-        part, _, kind = leaf.partition('.')
-        leaf = f'{_LIFT.get(part, part)}.{kind}'.rstrip('.')
-        value = value.reshape(1) if leaf == 'scale' else value
-        state[f'layers.{index}.adaptformer.{leaf}'] = value
-    return state
+    size = dict(sizing=plus)
+    found = []
+    if options.get('full_tuning') or options.get('fft'):
+        found.append(dict(type='FullTuning', layers=own('fft')))
+    if options.get('bias_tuning') or options.get('bitfit'):
+        found.append(dict(type='BitFit', layers=options.get('bitfit_layers')))
+    if options.get('ln_tuning'):
+        found.append(dict(type='NormTuning'))
+    if options.get('vpt_shallow'):
+        length = options.get('vpt_len')
+        found.append(dict(type='VPT', deep=False, length=length, **size))
+    if options.get('vpt_deep') or options.get('pt'):
+        length = options.get('vpt_len', options.get('pt_len'))
+        found.append(dict(type='VPT', length=length, layers=own('pt'), **size))
+    for name, kind in (('adapter', 'Adapter'), ('adaptformer', 'AdaptFormer')):
+        if options.get(name):
+            dim = options.get(f'{name}_dim', options.get('adapter_dim'))
+            found.append(
+                dict(type=kind, hidden_dims=dim, layers=own(name), **size)
+            )
+    if options.get('lora'):
+        rank = options.get('lora_dim', options.get('adapter_dim'))
+        found.append(dict(type='LoRA', rank=rank, layers=own('lora'), **size))
+    sites = [s for s in ('attn', 'mlp') if options.get(f'ssf_{s}')]
+    sites += ['norm'] if options.get('ssf_ln') else []
+    sites = ['attn', 'mlp'] if options.get('ssf') else sites
+    if sites:
+        found.append(dict(type='SSF', sites=sites))
+    if options.get('mask') or options.get('aft'):
+        found.append(
+            dict(
+                type='MaskedTuning',
+                ratio=options.get('mask_ratio', options.get('aft_ratio')),
+                seed=options.get('mask_seed', options.get('aft_seed', 0)),
+                scope=options.get('aft_loc', 'all'),
+                layers=own('aft'),
+                draw=plus,
+            )
+        )
+    return found
 
 
 def relative(value: torch.Tensor, expected: torch.Tensor) -> float:

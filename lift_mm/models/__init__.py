@@ -1,6 +1,7 @@
 """Registered models: thin shells over :mod:`~..tuners` and :mod:`~..clip`."""
 
 from . import _mmpretrain
+from .class_token import ClassToken
 from .classifier import LongTailClassifier
 from .clip_projection import CLIPProjection
 from .clip_vit import CLIPViT
@@ -15,6 +16,7 @@ del _mmpretrain
 __all__ = [
     'CLIPProjection',
     'CLIPViT',
+    'ClassToken',
     'CosineHead',
     'LogitAdjustedLoss',
     'LongTailClassifier',

@@ -6,19 +6,13 @@ import parity_data
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
-from parity_models import adaptformer_state, build, relative
+from parity_models import build, relative, tuners_of
 
 from lift_mm.engine.resumable_loop import accumulate_by_epoch
 from lift_mm.tuners import learned_parameters
+from lift_mm.tuners.official import convert
 
-FEATURE, GRADIENT, TRAJECTORY = 1e-5, 5e-5, 1e-4
-
-
-def load_tuned(net, state):
-    result = net.load_state_dict(state, strict=False)
-    assert not result.unexpected_keys
-    lacking = [k for k in result.missing_keys if 'adaptformer' in k]
-    assert not lacking
+FEATURE, TRAJECTORY = 1e-5, 1e-4
 
 
 def test_vision_tower(tmp_path):
@@ -46,64 +40,7 @@ def test_vision_tower(tmp_path):
     assert relative(projected, data['image_embedding']) < FEATURE
 
 
-CASES = [
-    ('tuners_v1', 'v1/linear_probe', None),
-    ('tuners_v1', 'v1/adaptformer', dict()),
-    ('tuners_v1', 'v1/adaptformer_partial2', dict(layers=2)),
-    ('tuners_v1', 'v1/adaptformer_partial_range', 'range'),
-    ('tuners_plus', 'plus/linear_probe', None),
-    ('tuners_plus', 'plus/adaptformer', dict(sizing='lift+')),
-    ('tuners_plus', 'plus/adaptformer_last1', dict(layers=1, sizing='lift+')),
-]
-
-
-@pytest.mark.parametrize('file, case, settings', CASES, ids=lambda c: str(c))
-@pytest.mark.parametrize('scale', [25, 30])
-def test_one_step(tmp_path, file, case, settings, scale):
-    data, meta = parity_data.load(file), parity_data.meta(file)
-    if settings == 'range':
-        options = meta['cases'][case.split('/')[1]]['options']
-        settings = dict(
-            layers=list(range(*options['partial'])),
-            hidden_dims=options['adapter_dim'],
-        )
-    tuners = [] if settings is None else [dict(type='AdaptFormer', **settings)]
-    counts = data['cls_num_list'].tolist()
-    model = build(tmp_path, tuners, class_counts=counts, scale=scale)
-    net = model.backbone
-    load_tuned(net, adaptformer_state(data, f'{case}/param/'))
-    expected = meta['cases'][case.split('/')[1]]['n_tuned_excluding_head']
-    assert sum(p.numel() for p in net.parameters() if p.requires_grad) == (
-        expected
-    )
-    with torch.no_grad():
-        model.head.fc.weight.copy_(data['head.weight'])
-
-    feats = net(data['images'])
-    logits = model.head(feats)
-    loss = model.head.loss_module(logits, data['targets'])
-    loss.backward()
-    assert relative(feats[0], data[f'{case}/feature']) < FEATURE
-    assert relative(logits, data[f'{case}/logits_s{scale}']) < FEATURE
-    assert relative(loss, data[f'{case}/loss_s{scale}']) < FEATURE
-    grad = data[f'{case}/grad_head_s{scale}']
-    assert relative(model.head.fc.weight.grad, grad) < GRADIENT
-    if scale == 25:
-        gradients = adaptformer_state(data, f'{case}/grad/')
-        learned = learned_parameters(net)
-        assert gradients.keys() == learned.keys()
-        for name, value in gradients.items():
-            assert relative(learned[name].grad, value) < GRADIENT, name
-
-
-RUNS = [
-    'v1/adaptformer_const',
-    'v1/adaptformer_cosine',
-    'v1/adaptformer_accum2',
-    'plus/adaptformer_const',
-    'plus/adaptformer_cosine_lr02',
-    'plus/adaptformer_accum2',
-]
+RUNS = sorted(parity_data.meta('trajectory')['runs'])
 
 
 @pytest.mark.parametrize('run', RUNS)
@@ -112,16 +49,29 @@ def test_trajectory(tmp_path, run):
     data = parity_data.load('trajectory')
     meta = parity_data.meta('trajectory')
     settings = meta['runs'][run]
+
+    def state_at(moment):
+        prefix = f'{run}/{moment}/'
+        state, unplaced = convert(
+            {k[len(prefix) :]: v for k, v in data.items() if prefix in k}
+        )
+        assert not unplaced
+        return state
+
+    options = dict(settings['options'])
+    if run.startswith('plus/'):
+        options['plus'] = True
     model = build(
         tmp_path,
-        [dict(type='AdaptFormer')],
+        tuners_of(options),
         num_classes=meta['num_classes'],
         class_counts=data['cls_num_list'].tolist(),
     )
-    load_tuned(model.backbone, adaptformer_state(data, f'{run}/init/'))
+    model.load_state_dict(state_at('init'), strict=False)
     with torch.no_grad():
         model.head.fc.weight.copy_(data['head_init/weight'])
     learned = learned_parameters(model)
+    assert state_at('init').keys() | {'head.fc.weight'} == learned.keys()
     tuned = sum(p.numel() for p in learned.values())
     assert (
         tuned - model.head.fc.weight.numel()
@@ -172,9 +122,8 @@ def test_trajectory(tmp_path, run):
     assert relative(logits, data[f'{run}/last_logits']) < TRAJECTORY
     weight = data[f'{run}/final_head.weight']
     assert relative(model.head.fc.weight, weight) < TRAJECTORY
-    for name, value in adaptformer_state(data, f'{run}/final/').items():
-        got = learned['backbone.' + name]
-        assert relative(got, value) < TRAJECTORY, name
+    for name, value in state_at('final').items():
+        assert relative(learned[name], value) < TRAJECTORY, name
 
 
 SIZES = json.loads((parity_data.ROOT / 'sizes_and_counts.json').read_text())

@@ -1,73 +1,14 @@
 """Every tuner case of the LIFT and LIFT+ programs, through the converter."""
 
-import json
-
 import parity_data
 import pytest
 import torch
-from parity_models import build, relative
+from parity_models import build, relative, tuners_of
 
 from lift_mm.tuners import learned_parameters
 from lift_mm.tuners.official import convert, convert_key
 
 FEATURE, GRADIENT = 1e-5, 5e-5
-
-
-def tuners_of(options: dict) -> list:
-    """Translate the programs' options into our configs."""
-    options = {key.removeprefix('v.'): v for key, v in options.items()}
-    layers = options.get('partial')
-    if isinstance(layers, list):
-        layers = list(range(*layers))
-    plus = 'lift+' if 'plus' in options else 'lift'
-
-    def own(name):
-        """Layers and size of one method."""
-        chosen = options.get(f'{name}_layers', layers)
-        if isinstance(chosen, str):
-            chosen = json.loads(chosen)
-        return chosen
-
-    size = dict(sizing=plus)
-    found = []
-    if options.get('full_tuning') or options.get('fft'):
-        found.append(dict(type='FullTuning', layers=own('fft')))
-    if options.get('bias_tuning') or options.get('bitfit'):
-        found.append(dict(type='BitFit', layers=options.get('bitfit_layers')))
-    if options.get('ln_tuning'):
-        found.append(dict(type='NormTuning'))
-    if options.get('vpt_shallow'):
-        length = options.get('vpt_len')
-        found.append(dict(type='VPT', deep=False, length=length, **size))
-    if options.get('vpt_deep') or options.get('pt'):
-        length = options.get('vpt_len', options.get('pt_len'))
-        found.append(dict(type='VPT', length=length, layers=own('pt'), **size))
-    for name, kind in (('adapter', 'Adapter'), ('adaptformer', 'AdaptFormer')):
-        if options.get(name):
-            dim = options.get(f'{name}_dim', options.get('adapter_dim'))
-            found.append(
-                dict(type=kind, hidden_dims=dim, layers=own(name), **size)
-            )
-    if options.get('lora'):
-        rank = options.get('lora_dim', options.get('adapter_dim'))
-        found.append(dict(type='LoRA', rank=rank, layers=own('lora'), **size))
-    sites = [s for s in ('attn', 'mlp') if options.get(f'ssf_{s}')]
-    sites += ['norm'] if options.get('ssf_ln') else []
-    sites = ['attn', 'mlp'] if options.get('ssf') else sites
-    if sites:
-        found.append(dict(type='SSF', sites=sites))
-    if options.get('mask') or options.get('aft'):
-        found.append(
-            dict(
-                type='MaskedTuning',
-                ratio=options.get('mask_ratio', options.get('aft_ratio')),
-                seed=options.get('mask_seed', options.get('aft_seed', 0)),
-                scope=options.get('aft_loc', 'all'),
-                layers=own('aft'),
-                draw=plus,
-            )
-        )
-    return found
 
 
 CASES = [
@@ -126,6 +67,10 @@ def test_case(tmp_path, files, file, case):
     assert relative(feats[0], data[f'{case}/feature']) < FEATURE
     assert relative(logits, data[f'{case}/logits_s25']) < FEATURE
     assert relative(loss, data[f'{case}/loss_s25']) < FEATURE
+    warmer = 30 / 25 * logits  # the programs' other scale
+    loss = model.head.loss_module(warmer, data['targets'])
+    assert relative(warmer, data[f'{case}/logits_s30']) < FEATURE
+    assert relative(loss, data[f'{case}/loss_s30']) < FEATURE
     head = model.head.fc.weight.grad
     assert relative(head, data[f'{case}/grad_head_s25']) < GRADIENT
     seen = set()
