@@ -6,7 +6,7 @@ from torch import nn
 
 from lift_mm.compat import without_amp
 from lift_mm.registry import OPTIM_WRAPPER_CONSTRUCTORS
-from lift_mm.tuners import FrozenBase, learned_parameters
+from lift_mm.tuners import learned_parameters, learned_parts
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -45,33 +45,17 @@ class TunedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             super().add_params(params, module, prefix, is_dcn_module)
 
 
-def count_learned(model: nn.Module) -> tuple:
-    """Count learned parameters.
-
-    Returns:
-        Those in frozen nets (the papers' "learned params") and those
-        elsewhere (the head).
-    """
-    prefixes = tuple(
-        name.removesuffix('frozen_base')
-        for name, module in model.named_modules()
-        if isinstance(module, FrozenBase)
-    )
-    tuned = head = 0
-    for name, parameter in learned_parameters(model).items():
-        if prefixes and name.startswith(prefixes):
-            tuned += parameter.numel()
-        else:
-            head += parameter.numel()
-    return tuned, head
-
-
 def report(model: nn.Module) -> None:
-    """Log how much of a model learns."""
-    tuned, head = count_learned(model)
+    """Log what of a model learns, part by part.
+
+    The papers' "learned parameters" are those in the backbone.
+    """
     total = sum(p.numel() for p in model.parameters())
-    print_log(
-        f'Learning {tuned:,} parameters in the backbone and {head:,} in the '
-        f'head: {(tuned + head) / total:.2%} of {total:,}.',
-        logger='current',
-    )
+    parts = learned_parts(model)
+    parts['in all'] = sum(parts.values())
+    lines = [f'{"learned":<14}{"parameters":>14}{"share":>9}{"bytes":>12}']
+    for name, number in parts.items():
+        share, size = f'{number / total:.2%}', f'{4 * number / 1e6:.2f} MB'
+        lines.append(f'{name:<14}{number:>14,}{share:>9}{size:>12}')
+    lines.append(f'{"of":<14}{total:>14,}')
+    print_log('\n' + '\n'.join(lines), logger='current')

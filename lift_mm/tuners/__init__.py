@@ -14,7 +14,7 @@ from .lora import LoRA
 from .masked import MaskedTuning
 from .norm_tuning import NormTuning
 from .ssf import SSF
-from .state import frozen_keys, learned_parameters
+from .state import frozen_keys, learned_parameters, learned_parts
 from .vpt import VPT
 
 __all__ = [
@@ -37,4 +37,5 @@ __all__ = [
     'freeze',
     'frozen_keys',
     'learned_parameters',
+    'learned_parts',
 ]
