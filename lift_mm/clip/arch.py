@@ -36,6 +36,7 @@ _DEFAULTS = dict(
     pool_type='tok',
     final_ln_after_pool=False,
 )
+_RESNET_DEFAULTS = dict(image_size=224, width=64, head_width=64)
 
 
 def model_config(arch: str | dict) -> dict:
@@ -84,6 +85,51 @@ def model_config(arch: str | dict) -> dict:
     }
 
 
+def is_resnet(config: dict) -> bool:
+    """Say whether the image tower is CLIP's ResNet (layers are a list)."""
+    vision = config['vision_cfg']
+    layers = vision.get('layers', 12)
+    return 'timm_model_name' not in vision and not isinstance(layers, int)
+
+
+def resnet_config(config: dict) -> dict:
+    """Give the settings of a ResNet image tower, with defaults filled in.
+
+    Args:
+        config: A model config as :func:`model_config` gives it.
+
+    Raises:
+        ValueError: The tower is no ResNet of CLIP, or its settings are
+            impossible; the field is named.
+    """
+    vision = {**_RESNET_DEFAULTS, **config['vision_cfg']}
+    name, layers = vision.get('timm_model_name'), vision.get('layers', 12)
+    width, head = vision['width'], vision['head_width']
+    reason = None
+    if name is not None:
+        reason = f'timm_model_name={name!r}'
+    elif isinstance(layers, int):
+        reason = f'layers={layers!r} (a ViT, which CLIPViT builds)'
+    elif len(layers) != 4 or not all(
+        isinstance(n, int) and n > 0 for n in layers
+    ):
+        reason = f'layers={layers!r} (not four positive numbers)'
+    elif width % 2 or 32 * width % head:
+        reason = f'width={width!r} (odd, or no multiple of {head} / 32)'
+    else:
+        known = {*_RESNET_DEFAULTS, 'layers', 'patch_size'}
+        for key, value in vision.items():
+            if key not in known and value:
+                reason = f'{key}={value!r}'
+                break
+    if reason:
+        raise ValueError(
+            'CLIPResNet builds ResNet image towers of CLIP only, and this '
+            f'one has {reason} (key `backbone.arch`).'
+        )
+    return vision
+
+
 def vision_config(config: dict) -> dict:
     """Give the image tower's settings with every default filled in.
 
@@ -97,8 +143,9 @@ def vision_config(config: dict) -> dict:
     reason = None
     if 'timm_model_name' in vision:
         reason = f'timm_model_name={vision["timm_model_name"]!r}'
-    elif not isinstance(vision.get('layers', 12), int):
-        reason = f'layers={vision["layers"]!r} (a ResNet)'
+    elif is_resnet(config):
+        layers = vision['layers']
+        reason = f'layers={layers!r} (a ResNet), which CLIPResNet builds'
     else:
         for key, value in vision.items():
             known = key in _GEOMETRY or value in _CHOICES.get(key, ())

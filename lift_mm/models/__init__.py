@@ -4,10 +4,12 @@ from . import _mmpretrain
 from .class_token import ClassToken
 from .classifier import LongTailClassifier
 from .clip_projection import CLIPProjection
+from .clip_resnet import CLIPResNet
 from .clip_vit import CLIPViT
 from .heads import CosineHead
 from .inits import SemanticInit
 from .losses import LogitAdjustedLoss
+from .split_act import SplitAct
 from .tta import MeanLogitTTA
 from .tuned_backbone import TunedBackbone
 
@@ -15,6 +17,7 @@ del _mmpretrain
 
 __all__ = [
     'CLIPProjection',
+    'CLIPResNet',
     'CLIPViT',
     'ClassToken',
     'CosineHead',
@@ -22,5 +25,6 @@ __all__ = [
     'LongTailClassifier',
     'MeanLogitTTA',
     'SemanticInit',
+    'SplitAct',
     'TunedBackbone',
 ]

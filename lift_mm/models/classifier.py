@@ -134,7 +134,8 @@ def _connect(backbone, neck, head):
         for key in ('arch', 'pretrained', 'quick_gelu')
         if inner.get(key) is not None
     }
-    clip.setdefault('arch', 'ViT-B-16')
+    resnet = 'ResNet' in str(inner['type'])
+    clip.setdefault('arch', 'RN50' if resnet else 'ViT-B-16')
     if isinstance(head, dict) and isinstance(head.get('init'), dict):
         if 'SemanticInit' in str(head['init'].get('type')):
             head = dict(head, init={**clip, **head['init']})

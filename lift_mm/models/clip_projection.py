@@ -5,7 +5,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from lift_mm.clip import weights
-from lift_mm.clip.arch import model_config, vision_config
+from lift_mm.clip.arch import is_resnet, model_config, vision_config
 from lift_mm.registry import MODELS
 from lift_mm.tuners import freeze
 
@@ -22,7 +22,8 @@ class CLIPProjection(BaseModule):
         pretrained: As in :func:`CLIPViT`; None gives random weights.
 
     Raises:
-        ValueError: The weights have no projection, or one of another shape.
+        ValueError: A ResNet, which has no projection; weights without one,
+            or with one of another shape.
     """
 
     def __init__(
@@ -32,6 +33,12 @@ class CLIPProjection(BaseModule):
     ) -> None:
         super().__init__()
         config = model_config(arch)
+        if is_resnet(config):
+            raise ValueError(
+                'CLIPProjection has nothing to project behind a ResNet, '
+                'whose feature is in the space of texts already; drop the '
+                'key `model.neck`.'
+            )
         shape = (vision_config(config)['width'], config['embed_dim'])
         self.weight = nn.Parameter(torch.randn(shape) * shape[0] ** -0.5)
         by_name = isinstance(arch, str) and not arch.endswith('.json')

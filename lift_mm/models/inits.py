@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from lift_mm.clip.arch import is_resnet, model_config
 from lift_mm.clip.templates import DEFAULT, resolve_templates
 from lift_mm.clip.text import class_embeddings
 from lift_mm.registry import WEIGHT_INITIALIZERS
@@ -16,7 +17,8 @@ class SemanticInit:
 
     The text tower is used once and dropped. With t a class's text feature
     and P CLIP's image projection, its row is ``normalize(t @ P.T)``: the
-    direction in front of the projection that text and image agree on.
+    direction in front of the projection that text and image agree on. A
+    ResNet's feature is behind its projection, and the row ``normalize(t)``.
 
     Args:
         template: One prompt.
@@ -27,8 +29,8 @@ class SemanticInit:
             of the backbone.
         pretrained: Its weights, likewise.
         quick_gelu: As in ``CLIPViT``, likewise.
-        project: False keeps ``normalize(t)``, for a head behind
-            ``CLIPProjection``.
+        project: Whether P is used; None does so for all but ResNets. False
+            is for a head behind ``CLIPProjection``.
         cache: Keep text features on disk.
 
     Raises:
@@ -43,15 +45,15 @@ class SemanticInit:
         arch: str | dict | None = None,
         pretrained: str | None = None,
         quick_gelu: bool | None = None,
-        project: bool = True,
+        project: bool | None = None,
         cache: bool = True,
     ) -> None:
         if not arch or not pretrained:
             raise ValueError(
                 'SemanticInit needs a text tower, i.e. the weights of a CLIP: '
-                'set `backbone.pretrained` of a lift_mm.CLIPViT, or `arch` '
-                'and `pretrained` in `head.init`; a backbone without text '
-                'starts with `head.init=None`.'
+                'set `backbone.pretrained` of a lift_mm.CLIPViT or '
+                'CLIPResNet, or `arch` and `pretrained` in `head.init`; a '
+                'backbone without text starts with `head.init=None`.'
             )
         self.templates = resolve_templates(templates or template)
         self.arch = arch
@@ -87,13 +89,17 @@ class SemanticInit:
             device=weight.device,
             cache=self.cache,
         )
-        if self.project:
+        project = self.project
+        if project is None:
+            project = not is_resnet(model_config(self.arch))
+        if project:
             if proj is None:
                 raise ValueError(
                     f'The weights {self.pretrained!r} have no projection '
                     'visual.proj, which leads from text features to the '
                     "head's space; use weights of a whole CLIP (key "
-                    '`head.init.pretrained`).'
+                    '`head.init.pretrained`), or `head.init.project=False` '
+                    'where features are projected already.'
                 )
             text = text @ proj.T
         if text.shape != weight.shape:

@@ -27,8 +27,8 @@ def TunedBackbone(
     the optimizer exist by then) and ``Runner.test`` initialises nothing.
 
     Args:
-        backbone: Config of ``lift_mm.CLIPViT`` or of any mmpretrain
-            backbone whose blocks can be found, or a built one.
+        backbone: Config of ``lift_mm.CLIPViT``, ``lift_mm.CLIPResNet`` or
+            any mmpretrain backbone whose blocks can be found, or a built one.
         tuners: Tuner configs, see :mod:`lift_mm.tuners`. Empty is linear
             probing.
         num_classes: What LIFT's size rules start from.

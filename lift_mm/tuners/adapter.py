@@ -11,6 +11,8 @@ from .bottleneck import Bottleneck, BottleneckTuner
 class AdapterBranch(Bottleneck):
     """``y + up(relu(down(norm(y))))`` of what the MLP gives, y."""
 
+    stays = 'it is not linear in what the MLP gives'
+
     def add(self, module: nn.Module, args: tuple, out: Tensor) -> Tensor:
         """Add the bottleneck to the MLP's output (hook of its last layer)."""
         return out + self(out) if self.enabled else out

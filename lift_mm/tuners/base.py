@@ -34,6 +34,8 @@ class Tuner:
             many, or a list of indices (0 is the first block).
     """
 
+    # Whether it has something to do in ResNets (`Block.residual`), too.
+    resnets = False
     # Several tuners attach in this order, whatever the order in the config:
     # hooks of one site run one after another, LoRA before SSF (LIFT).
     order = 9
@@ -88,9 +90,28 @@ class Tuner:
 
 
 class FlagTuner(Tuner):
-    """A tuner that adds nothing: some base parameters learn."""
+    """A tuner that adds nothing: some base parameters learn.
 
+    Args:
+        layers: See :class:`Tuner`.
+        scope: What it works on in a ResNet when ``layers`` is None:
+            ``'lift'``, the whole net with stem and attention pool, or
+            ``'lift+'``, the residual blocks. In a net of transformer blocks
+            both mean the blocks.
+
+    Raises:
+        ValueError: An unknown scope, or nothing to learn.
+    """
+
+    resnets = True
     order = 0
+    # Whether statistics of BatchNorms that it tunes follow the training.
+    moves_statistics = False
+
+    def __init__(self, layers: Layers = None, scope: str = 'lift') -> None:
+        super().__init__(layers)
+        check_choice(self, 'scope', scope, ('lift', 'lift+'))
+        self.scope = scope
 
     def parameters(self, block: Block) -> Iterable[Parameter]:
         """Give the parameters of a block that learn."""
@@ -101,17 +122,23 @@ class FlagTuner(Tuner):
     ) -> None:
         """See :meth:`Tuner.attach`."""
         self.chosen = self.select(blocks)
-        learned = [p for i in self.chosen for p in self.parameters(blocks[i])]
+        parts = [blocks[i] for i in self.chosen]
+        lift = self.scope == 'lift' and self.layers is None
+        self.whole = lift and blocks[0].residual
+        if self.whole:
+            parts = [Block(net, blocks[-1].dims, {}, residual=True)]
+        learned = [p for part in parts for p in self.parameters(part)]
         if not learned:
             raise ValueError(
                 f'{type(self).__name__} found nothing to learn in the blocks '
                 f'of {type(net).__name__} (key `backbone.tuners`).'
             )
-        net.frozen_base.unlock(learned)
+        net.frozen_base.unlock(learned, self.moves_statistics)
 
     def spec(self) -> dict:
         """See :meth:`Tuner.spec`."""
-        return dict(type=type(self).__name__, layers=self.chosen)
+        whole = dict(whole=True) if self.whole else {}
+        return dict(type=type(self).__name__, layers=self.chosen, **whole)
 
 
 def pow2_floor(value: float) -> int:
@@ -220,6 +247,15 @@ def attach_tuners(
         return []
     blocks = find_blocks(net)
     for tuner in sorted(tuners, key=lambda tuner: tuner.order):
+        if blocks[0].residual and not tuner.resnets:
+            known = sorted(TUNERS.module_dict.items())
+            fit = ', '.join(name for name, cls in known if cls.resnets)
+            raise ValueError(
+                f'{type(tuner).__name__} works on attention, MLP or tokens, '
+                f'and {type(net).__name__} is a ResNet, which has no '
+                f'transformer blocks; these work there: {fit} (key '
+                '`backbone.tuners`).'
+            )
         tuner.attach(net, blocks, num_classes)
     return [tuner.spec() for tuner in tuners]
 

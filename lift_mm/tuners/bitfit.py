@@ -14,8 +14,7 @@ from .blocks import Block
 class BitFit(FlagTuner):
     """Learn every bias of the chosen blocks, linear layers and norms alike.
 
-    Args:
-        layers: See :class:`~.base.Tuner`.
+    Args: see :class:`~.base.FlagTuner`. BatchNorms stay in eval mode.
     """
 
     def parameters(self, block: Block) -> Iterator[Parameter]:

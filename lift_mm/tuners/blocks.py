@@ -1,4 +1,4 @@
-"""Find the transformer blocks of any net, without code per class."""
+"""Find the blocks of any net, without code per class."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch.nn import Parameter
 
 @dataclass
 class Block:
-    """One transformer block and the sites where tuners attach.
+    """One block of a net and the sites where tuners attach.
 
     Attributes:
         module: The block itself.
@@ -18,11 +18,13 @@ class Block:
             and ``norm2`` (in front of attention and MLP), ``qkv`` (fused)
             and ``proj`` (of the attention), ``fc1`` and ``fc2`` (of the
             MLP).
+        residual: Whether it is a block of a ResNet and has none of these.
     """
 
     module: nn.Module
     dims: int
     sites: dict[str, nn.Module]
+    residual: bool = False
 
     def need(self, site: str, tuner) -> nn.Module:
         """Give a site, or say that the tuner does not fit this net.
@@ -121,11 +123,14 @@ def _sites(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def find_blocks(net: nn.Module) -> list[Block]:
-    """List the transformer blocks of a net in the order of the forward pass.
+    """List the blocks of a net in the order of the forward pass.
 
     A block is a module with an attention (``attn``), an MLP (``ffn`` or
     ``mlp``) and a LayerNorm in front of that (``ln2`` or ``norm2``): ViT,
-    BEiT, Swin of mmpretrain, and the ViTs of timm.
+    BEiT, Swin of mmpretrain, and the ViTs of timm. In a net without such
+    modules it is one with convolutions and norms (``conv1, bn1, conv2,
+    bn2``) and a shortcut (``downsample``): the ResNets of CLIP, mmpretrain
+    and timm.
 
     Raises:
         ValueError: The net has no such block, or is one whose forward pass
@@ -147,11 +152,42 @@ def find_blocks(net: nn.Module) -> list[Block]:
         if 'norm2' in sites:
             dims = sites['norm2'].normalized_shape[0]
             blocks.append(Block(module, dims, sites))
+    blocks = blocks or _residual_blocks(net)
     if not blocks:
         children = ', '.join(net._modules) or 'none'
         raise ValueError(
             f'{kind} has no transformer blocks to tune (modules with attn, '
-            f'ffn or mlp, and ln2 or norm2); its children are: {children} '
-            '(key `backbone.backbone.type`; `tuners=[]` trains the head only).'
+            'ffn or mlp, and ln2 or norm2) and no residual ones (conv1, bn1, '
+            f'conv2, bn2, downsample); its children are: {children} (key '
+            '`backbone.backbone.type`; `tuners=[]` trains the head only).'
         )
     return blocks
+
+
+def _residual_blocks(net: nn.Module) -> list[Block]:
+    needed = {'conv1', 'bn1', 'conv2', 'bn2'}
+    blocks = []
+    for module in net.modules():  # a stem has no shortcut
+        if needed <= module._modules.keys() and hasattr(module, 'downsample'):
+            dims = _child(module, 'conv3', 'conv2').out_channels
+            blocks.append(Block(module, dims, {}, residual=True))
+    return blocks
+
+
+def find_pool(net: nn.Module) -> Block:
+    """Give the attention pool of a CLIP's ResNet, with the site ``pool``.
+
+    The site is the pool's last linear layer, which gives the net's feature.
+
+    Raises:
+        ValueError: The net has no such pool.
+    """
+    pool = _child(net, 'attnpool')
+    layer = _child(pool, 'c_proj')
+    if not isinstance(layer, nn.Linear):
+        raise ValueError(
+            'SSF of a ResNet works on the feature that an attention pool '
+            f'(attnpool.c_proj) gives, and {type(net).__name__} has none; '
+            'use BitFit, NormTuning or FullTuning (key `backbone.tuners`).'
+        )
+    return Block(pool, layer.out_features, dict(pool=layer), residual=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .base import TunerModule
 
@@ -27,6 +28,7 @@ class FrozenBase(nn.Module):
         replaced: Whether a checkpoint has brought other base weights than
             those with which the net was built.
         tuners: What was attached, see ``Tuner.spec``.
+        moving: Names of BatchNorms whose statistics follow the training.
         tuned: False while the base's own values stand in for learned ones.
     """
 
@@ -38,6 +40,8 @@ class FrozenBase(nn.Module):
         self.fingerprint = fingerprint(net.state_dict())
         self.replaced = False
         self.tuners: list[dict] = []
+        self.moving: list[str] = []
+        self._mode = net.training  # of the net, which is frozen itself
         self.tuned = True
         self._originals: dict[str, Tensor] = {}
 
@@ -47,11 +51,10 @@ class FrozenBase(nn.Module):
         Args:
             state: Tensors by their keys in the net; others are ignored.
         """
-        net = self._net[0]
-        learned = {n for n, p in net.named_parameters() if p.requires_grad}
+        learned = self.learned_keys()
         base = {
             key: value
-            for key, value in net.state_dict().items()
+            for key, value in self._net[0].state_dict().items()
             if key in self.keys and key not in learned
         }
         new = {key: state[key] for key in base if key in state}
@@ -63,31 +66,65 @@ class FrozenBase(nn.Module):
     def train(self, mode: bool = True) -> 'FrozenBase':
         """Put everything that does not learn back into eval mode."""
         super().train(False)
-        _eval_frozen(self._net[0])
+        self._mode = mode
+        net = self._net[0]
+        _eval_frozen(net)
+        for name in self.moving:
+            net.get_submodule(name).training = mode and self.tuned
         return self
 
-    def unlock(self, parameters: Iterable[Parameter]) -> None:
-        """Let base parameters learn, and keep their values on the CPU."""
+    def unlock(
+        self, parameters: Iterable[Parameter], statistics: bool = False
+    ) -> None:
+        """Let base parameters learn, and keep their values on the CPU.
+
+        Args:
+            parameters: Some of the net's.
+            statistics: Whether BatchNorms that learn go into train mode, so
+                that their running statistics move.
+        """
+        net = self._net[0]
         chosen = {id(parameter) for parameter in parameters}
-        for name, parameter in self._net[0].named_parameters():
-            if id(parameter) in chosen and name not in self._originals:
-                self._originals[name] = parameter.detach().cpu().clone()
+        for name, parameter in net.named_parameters():
+            if id(parameter) in chosen:
+                self._keep(name, parameter)
                 parameter.requires_grad_(True)
+        for name, module in net.named_modules() if statistics else ():
+            own = {id(p) for p in module.parameters(recurse=False)}
+            if isinstance(module, _BatchNorm) and own & chosen:
+                for key, buffer in module.named_buffers(prefix=name):
+                    self._keep(key, buffer)
+                self.moving.append(name)
+        self.train(self._mode)
+
+    def _keep(self, name: str, value: Tensor) -> None:
+        self._originals.setdefault(name, value.detach().cpu().clone())
+
+    def learned_keys(self) -> set[str]:
+        """Give the base's state-dict keys whose values training changes."""
+        net = self._net[0]
+        keys = {n for n, p in net.named_parameters() if p.requires_grad}
+        for name in self.moving:
+            module = net.get_submodule(name)
+            keys.update(key for key, _ in module.named_buffers(prefix=name))
+        return keys
 
     def swap_originals(self) -> None:
         """Exchange learned base values with those from before."""
         self.tuned = not self.tuned
+        net = self._net[0]
+        tensors = {**dict(net.named_parameters()), **dict(net.named_buffers())}
         for name, value in self._originals.items():
-            parameter = self._net[0].get_parameter(name)
-            self._originals[name] = parameter.detach().cpu().clone()
-            parameter.data.copy_(value)
+            self._originals[name] = tensors[name].detach().cpu().clone()
+            tensors[name].data.copy_(value)
+        self.train(self._mode)
 
 
 def _eval_frozen(module: nn.Module) -> None:
     if isinstance(module, TunerModule):
         return
     learns = any(p.requires_grad for p in module.parameters(recurse=False))
-    if not learns:
+    if not learns or isinstance(module, _BatchNorm):
         module.training = False
     for child in module.children():
         _eval_frozen(child)

@@ -15,11 +15,11 @@ class FullTuning(FlagTuner):
     """Learn every parameter of the chosen blocks.
 
     What stands before and behind the blocks stays frozen: patch embedding,
-    class token, positions, first and last norm, as in LIFT's "full".
+    class token, positions, first and last norm, as in LIFT's "full" (of a
+    ResNet it learns all, see ``scope``). BatchNorms stay in eval mode.
 
-    Args:
-        layers: See :class:`~.base.Tuner`; ``layers=2`` is LIFT's partial
-            fine-tuning of the last two blocks.
+    Args: see :class:`~.base.FlagTuner`; ``layers=2`` is LIFT's partial
+        fine-tuning of the last two blocks.
     """
 
     def parameters(self, block: Block) -> Iterator[Parameter]:

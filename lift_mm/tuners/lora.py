@@ -64,6 +64,14 @@ class LoRAUpdate(TunerModule):
         """Give the update as a weight, (out_dims, in_dims)."""
         return (self.A @ self.B).T / self.rank
 
+    @torch.no_grad()
+    def merge_into(self, layer: nn.Linear) -> None:
+        """Add the update to the layer's weight."""
+        weight = layer.weight
+        if self.share is not None:
+            weight = weight.chunk(3)[self.share]
+        weight += self.delta()
+
 
 @TUNERS.register_module()
 class LoRA(Tuner):

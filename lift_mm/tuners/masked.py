@@ -54,6 +54,12 @@ class SparseLinear(TunerModule):
         values = getattr(self, name).to(base.dtype)
         return base.flatten().index_put((index,), values).view_as(base)
 
+    @torch.no_grad()
+    def merge_into(self, layer: nn.Linear) -> None:
+        """Write the learned entries into the layer."""
+        for name in ('weight', 'bias'):
+            getattr(layer, name).copy_(self.filled(name))
+
 
 @TUNERS.register_module()
 class MaskedTuning(Tuner):

@@ -9,12 +9,13 @@ from torch.nn import Parameter
 from lift_mm.registry import TUNERS
 
 from .base import Layers, Tuner, TunerModule, check_choice
-from .blocks import Block
+from .blocks import Block, find_pool
 
 SITES = {
     'attn': ('qkv', 'proj'),
     'mlp': ('fc1', 'fc2'),
     'norm': ('norm1', 'norm2'),
+    'pool': ('pool',),
 }
 
 
@@ -39,36 +40,62 @@ class ScaleShift(TunerModule):
         """Replace the layer's output (hook of the layer)."""
         return self(out) if self.enabled else out
 
+    @torch.no_grad()
+    def merge_into(self, layer: nn.Linear | nn.LayerNorm) -> None:
+        """Scale the layer's weight by rows, scale and shift its bias."""
+        weight, bias = layer.weight, layer.bias
+        if weight is None:  # a norm without affine
+            layer.weight = Parameter(self.scale.clone())
+        else:
+            weight *= self.scale if weight.ndim == 1 else self.scale[:, None]
+        bias = 0 if bias is None else bias * self.scale
+        layer.bias = Parameter(bias + self.shift)
+
 
 @TUNERS.register_module()
 class SSF(Tuner):
     """Learn a scale and a shift behind linear layers and norms.
 
+    In a CLIP's ResNet it is one pair, behind the pooled feature (LIFT).
+
     Args:
         sites: Some of ``'attn'`` (qkv and output projection), ``'mlp'``
-            (both layers), ``'norm'`` (both norms). LIFT+ takes the first
-            two.
-        layers: See :class:`~.base.Tuner`.
+            (both layers), ``'norm'`` (both norms) of each block; in a
+            ResNet ``'pool'``. None is attn and mlp (LIFT+), or pool.
+        layers: See :class:`~.base.Tuner`; not in a ResNet.
 
     Raises:
         ValueError: An unknown site, or one that the net does not have.
     """
 
+    resnets = True
     order = 3
 
     def __init__(
-        self, sites: Sequence[str] = ('attn', 'mlp'), layers: Layers = None
+        self, sites: Sequence[str] | None = None, layers: Layers = None
     ) -> None:
         super().__init__(layers)
-        sites = [sites] if isinstance(sites, str) else list(sites)
-        for site in sites or ['']:
-            check_choice(self, 'sites', site, tuple(SITES))
+        if sites is not None:
+            sites = [sites] if isinstance(sites, str) else list(sites)
+            for site in sites or ['']:
+                check_choice(self, 'sites', site, tuple(SITES))
         self.sites = sites
 
     def attach(
         self, net: nn.Module, blocks: list[Block], num_classes: int | None
     ) -> None:
         """See :meth:`~.base.Tuner.attach`."""
+        resnet = blocks[0].residual
+        if resnet and self.layers is not None:
+            raise ValueError(
+                f'layers={self.layers!r} of SSF has no meaning in a ResNet, '
+                'where SSF stands behind the pooled feature only (key '
+                '`backbone.tuners`).'
+            )
+        if resnet:
+            blocks = [find_pool(net)]
+        if self.sites is None:
+            self.sites = ['pool'] if resnet else ['attn', 'mlp']
         self.chosen = self.select(blocks)
         for index in self.chosen:
             block = blocks[index]

@@ -50,5 +50,6 @@ def frozen_keys(model: nn.Module) -> set[str]:
     for name, module in model.named_modules():
         if isinstance(module, FrozenBase) and not module.replaced:
             prefix = name.removesuffix('frozen_base')
-            keys.update(prefix + key for key in module.keys)
-    return keys - learned_parameters(model).keys()
+            base = set(module.keys) - module.learned_keys()
+            keys.update(prefix + key for key in base)
+    return keys

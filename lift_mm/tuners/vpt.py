@@ -25,6 +25,8 @@ class Prompt(TunerModule):
             (as they came out of it) are replaced.
     """
 
+    stays = 'its tokens take part in the attention'
+
     def __init__(self, length: int, dims: int, first: bool) -> None:
         super().__init__()
         self.tokens = Parameter(torch.empty(length, dims))

@@ -188,7 +188,7 @@ def test_same_tuner_twice():
 
 
 UNFIT = dict(
-    ResNet=(dict(depth=18), 'no transformer blocks.*layer4'),
+    ResNet=(dict(depth=18), 'no transformer blocks.*BitFit'),
     DeiT3=({**CONFIGS[NET]}, 'ln1 twice and never ln2'),
     RevVisionTransformer=({**CONFIGS[NET]}, 'wrong gradients'),
     MViT=(

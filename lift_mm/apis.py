@@ -1,0 +1,242 @@
+"""What a program does with tuned models: merge them, swap their tuners."""
+
+import copy
+import os
+from collections.abc import Mapping
+
+import torch
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmpretrain import get_model
+from torch import Tensor, nn
+
+from .models.classifier import LongTailClassifier, _decode, _encode
+from .safe_load import load_file
+from .tuners import FrozenBase, frozen_keys
+from .tuners.merge import fold
+
+__all__ = ['TunedBank', 'build_tuned', 'load_tuned', 'merge', 'tuned_state']
+
+State = Mapping[str, Tensor]
+
+
+def build_tuned(
+    cfg: Config, checkpoint: str | os.PathLike
+) -> tuple[nn.Module, dict]:
+    """Build the model of a config and load what training has learned.
+
+    Args:
+        cfg: The config of the training run.
+        checkpoint: One of its checkpoints, or a published tuned file.
+
+    Returns:
+        The model, on the CPU and in eval mode, and the checkpoint's meta.
+
+    Raises:
+        ValueError: The checkpoint lacks something that the model learns.
+    """
+    model = get_model(cfg, device='cpu')
+    state, meta = _read(checkpoint)
+    state = {key.removeprefix('module.'): v for key, v in state.items()}
+    needed = model.state_dict().keys() - frozen_keys(model)
+    lacking = sorted(needed - state.keys() - {'fingerprint'})
+    if lacking:
+        raise ValueError(
+            f'The checkpoint {os.fspath(checkpoint)!r} is none of this '
+            f'model: it lacks {lacking[0]} and {len(lacking) - 1} more '
+            'tensors (keys `model.backbone.tuners` and `model.head`).'
+        )
+    model.load_state_dict(state, strict=False)
+    model._dataset_meta = meta.get('dataset_meta') or {}
+    return model, meta
+
+
+def merge(
+    model: nn.Module, strict: bool = False, widen: bool = True
+) -> nn.Module:
+    """Give a copy without tuners that computes the same function.
+
+    LoRA, SSF and MaskedTuning are folded into the weights, BitFit,
+    NormTuning and FullTuning are there already, and AdaptFormer becomes a
+    part of a wider MLP, see :mod:`lift_mm.tuners.merge`. Adapter and VPT
+    cannot be merged; they stay in the copy and keep working.
+
+    Args:
+        model: A model or backbone with tuners; it is left as it is.
+        strict: Refuse a model of which something cannot be merged.
+        widen: Whether AdaptFormer may widen MLPs.
+
+    Returns:
+        The copy, frozen and in eval mode. Its attribute ``unmerged`` lists
+        what stays and why, one sentence a tuner; the log has them, too.
+
+    Raises:
+        ValueError: Something cannot be merged, and ``strict`` is set.
+    """
+    merged = copy.deepcopy(model)
+    merged.eval()  # returns nothing in some backbones of mmpretrain
+    merged.unmerged = fold(merged, widen)
+    if strict and merged.unmerged:
+        raise ValueError(
+            f'Not everything can be merged: {" ".join(merged.unmerged)} '
+            'Drop `strict`, or these tuners (key `backbone.tuners`).'
+        )
+    for sentence in merged.unmerged:
+        print_log(f'Not merged: {sentence}', logger='current')
+    for module in merged.modules():
+        if isinstance(module, LongTailClassifier):
+            classes = _decode(module.fingerprint)['classes']
+            buffer = _encode(module._identity(classes))
+            module.fingerprint = buffer.to(module.fingerprint.device)
+    return merged
+
+
+def tuned_state(model: nn.Module) -> dict[str, Tensor]:
+    """Give a copy of all that training changed, and the fingerprint.
+
+    The base is not in it. ``load_tuned`` restores it bit by bit.
+    """
+    frozen = frozen_keys(model)
+    return {
+        key: value.detach().clone()
+        for key, value in model.state_dict().items()
+        if key not in frozen
+    }
+
+
+def load_tuned(
+    model: LongTailClassifier, source: str | os.PathLike | State
+) -> LongTailClassifier:
+    """Swap the tuned state of a model, while its base stays where it is.
+
+    Only learned tensors are copied, which takes milliseconds. The state may
+    be for other class names (of the same number): they are taken over.
+
+    Args:
+        model: A model in eval mode or not, on any device.
+        source: A checkpoint of a training run or of
+            ``tools/model_converters/publish_tuned.py``, or what
+            :func:`tuned_state` gives. A base tensor that BitFit or the like
+            would learn, and that it does not have, goes back to the base's
+            value.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: The state is for another base, other tuners or another
+            number of classes (both are named), or lacks a tensor; nothing
+            has changed then.
+    """
+    state, meta = _read(source)
+    _copy(model, _checked(model, state), meta)
+    return model
+
+
+class TunedBank:
+    """Several tuned states over one resident backbone.
+
+    Args:
+        model: The model whose tensors are swapped. Its present state is the
+            bank's first one, under the name ``None``.
+
+    Example:
+        >>> bank = TunedBank(model)
+        >>> bank.add('birds', 'birds_20250101-0123abcd.pth')
+        >>> logits = bank.use('birds')(images)
+    """
+
+    def __init__(self, model: LongTailClassifier) -> None:
+        self.model = model
+        self._states = {None: (_checked(model, tuned_state(model)), {})}
+
+    def add(self, name: str, source: str | os.PathLike | State) -> None:
+        """Read a state onto the model's device, see :func:`load_tuned`."""
+        state, meta = _read(source)
+        self._states[name] = _checked(self.model, state), meta
+
+    def use(self, name: str | None) -> LongTailClassifier:
+        """Swap a state in, and give the model.
+
+        Raises:
+            ValueError: No state has that name.
+        """
+        if name not in self._states:
+            known = ', '.join(repr(known) for known in self._states)
+            raise ValueError(
+                f'{name!r} is not in the bank (argument `name`); known: '
+                f'{known}.'
+            )
+        _copy(self.model, *self._states[name])
+        return self.model
+
+
+def _read(source) -> tuple[State, dict]:
+    if isinstance(source, (str, os.PathLike)):
+        source = load_file(source)
+    if isinstance(source.get('state_dict'), Mapping):
+        return source['state_dict'], source.get('meta') or {}
+    return source, {}
+
+
+def _checked(model: LongTailClassifier, state: State) -> dict[str, Tensor]:
+    """Give the tensors to copy, on the model's device and complete."""
+    if not isinstance(model, LongTailClassifier):
+        raise ValueError(
+            'Tuned states are swapped in a lift_mm.LongTailClassifier, which '
+            f'knows its base; {type(model).__name__} is none (key '
+            '`model.type`).'
+        )
+    state = {key.removeprefix('module.'): v for key, v in state.items()}
+    if 'fingerprint' not in state:
+        raise ValueError(
+            'The state has no fingerprint, so that its base is unknown: it '
+            'is no tuned state of lift_mm (argument `source`).'
+        )
+    own = model.state_dict()
+    guards = {
+        name.removesuffix('frozen_base'): module
+        for name, module in model.named_modules()
+        if isinstance(module, FrozenBase)
+    }
+    if not all(guard.tuned for guard in guards.values()):
+        raise ValueError(
+            'Tuned states cannot be swapped inside `disabled(model)` '
+            '(argument `model`).'
+        )
+    stored = _decode(state['fingerprint'])
+    model._check({**model._identity(stored['classes'])}, stored, False)
+    originals = {
+        root + key: value
+        for root, guard in guards.items()
+        for key, value in guard._originals.items()
+    }
+    found = {}
+    for key in own.keys() - frozen_keys(model):
+        value = state.get(key, originals.get(key))
+        if key == 'fingerprint':
+            value = _encode(model._identity(stored['classes']))
+        elif value is None or value.shape != own[key].shape:
+            have = 'absent' if value is None else str(tuple(value.shape))
+            raise ValueError(
+                f'{key} of the tuned state is {have}, the model has '
+                f'{tuple(own[key].shape)}; nothing was loaded (argument '
+                '`source`).'
+            )
+        found[key] = value.to(own[key].device)
+    return found
+
+
+@torch.no_grad()
+def _copy(model: LongTailClassifier, state: State, meta: dict) -> None:
+    own = model.state_dict()
+    for key, value in state.items():
+        if key != 'fingerprint':
+            own[key].copy_(value)
+    model.fingerprint = state['fingerprint'].clone()
+    classes = meta.get('dataset_meta')
+    if classes:
+        model._dataset_meta = classes  # inferencers name predictions by it
+        counts = classes.get('class_counts')
+        if counts is not None and hasattr(model.head, 'class_counts'):
+            model.head.class_counts = list(counts)

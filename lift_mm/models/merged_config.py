@@ -1,0 +1,149 @@
+"""The config of a merged model: mmpretrain's own parts as far as possible."""
+
+from mmpretrain.models import VisionTransformer
+from mmpretrain.models.classifiers import ImageClassifier
+from torch import nn
+
+from lift_mm.tuners import TunerModule, find_blocks
+from lift_mm.tuners.fuse import SplitActivation, tuner_name
+from lift_mm.tuners.merge import remaining
+
+# What a backbone needs no more once it is trained.
+_STARTING = (
+    'checkpoint_path',
+    'drop_path_rate',
+    'drop_rate',
+    'frozen_stages',
+    'init_cfg',
+    'pretrained',
+)
+
+
+def vit_config(net: VisionTransformer) -> dict:
+    """Describe a ViT that ``CLIPViT`` has built, without its layers."""
+    layer, conv = net.layers[0], net.patch_embed.projection
+    scale = getattr(layer.ffn.gamma2, 'weight', None)
+    act = layer.ffn.layers[0][1]
+    act = act.act if isinstance(act, SplitActivation) else act
+    quick = type(act).__name__ == 'QuickGELU'
+    return dict(
+        type='VisionTransformer',
+        arch=dict(
+            embed_dims=net.embed_dims,
+            num_layers=net.num_layers,
+            num_heads=layer.attn.num_heads,
+            feedforward_channels=net.arch_settings['feedforward_channels'],
+        ),
+        img_size=tuple(net.img_size),
+        patch_size=conv.kernel_size[0],
+        norm_cfg=dict(type='LN', eps=layer.ln1.eps),
+        layer_scale_init_value=0.0 if scale is None else 1e-5,
+        layer_cfgs=dict(
+            act_cfg=dict(type='mmpretrain.QuickGELU' if quick else 'GELU')
+        ),
+        pre_norm=not isinstance(net.pre_norm, nn.Identity),
+        patch_cfg=dict(bias=conv.bias is not None),
+        final_norm=net.final_norm,
+        out_type=net.out_type,
+    )
+
+
+def describe_layers(config: dict, net: VisionTransformer) -> None:
+    """Put into a ViT's config what merging has changed in its layers."""
+    given = config.get('layer_cfgs') or {}
+    if isinstance(given, dict):
+        given = [given] * len(net.layers)
+    found = []
+    for old, layer in zip(given, net.layers):
+        new = dict(old)
+        act = layer.ffn.layers[0][1]
+        if isinstance(act, SplitActivation):
+            inner = new.get('act_cfg', dict(type='GELU'))
+            new['act_cfg'] = dict(
+                type='lift_mm.SplitAct', tail=act.tail, act_cfg=inner
+            )
+        new['feedforward_channels'] = layer.ffn.layers[1].in_features
+        qkv = getattr(layer.attn, 'qkv', None)
+        if type(layer.attn).__name__ == 'MultiheadAttention':
+            new['qkv_bias'] = qkv.bias is not None
+        found.append(new)
+    if all(new == found[0] for new in found):
+        found = found[0]
+        if isinstance(config.get('arch'), dict):
+            width = found.pop('feedforward_channels')
+            config['arch'] = dict(config['arch'], feedforward_channels=width)
+        if found.get('qkv_bias') == config.get('qkv_bias', True):
+            found.pop('qkv_bias', None)
+    config['layer_cfgs'] = found
+
+
+def backbone_config(tuned: dict, net: nn.Module) -> dict:
+    """Give the config of a merged backbone."""
+    inner = dict(tuned['backbone'])
+    if str(inner['type']).endswith('CLIPViT'):
+        config = vit_config(net)
+    else:
+        config = {k: v for k, v in inner.items() if k not in _STARTING}
+    if isinstance(net, VisionTransformer):
+        describe_layers(config, net)
+    if not any(True for _ in remaining(net)):
+        return config
+    return dict(
+        type='lift_mm.TunedBackbone',
+        backbone=config,
+        tuners=left_tuners(tuned, net),
+    )
+
+
+def left_tuners(tuned: dict, net: nn.Module) -> list[dict]:
+    """Give the configs of tuners that stay, for the blocks they stay in."""
+    places: dict[str, list[int]] = {}
+    for index, block in enumerate(find_blocks(net)):
+        for child in block.module.children():
+            if isinstance(child, TunerModule):
+                for _, module in remaining(child):
+                    places.setdefault(tuner_name(module), []).append(index)
+    specs = {spec['type']: spec for spec in net.frozen_base.tuners}
+    found = []
+    for config in tuned['tuners']:
+        name = str(config['type']).removeprefix('lift_mm.')
+        if name not in places:
+            continue
+        sizes = ('hidden_dims', 'rank', 'length', 'ratio')
+        known = {k: v for k, v in specs[name].items() if k in sizes}
+        config = {**config, **known}
+        if config.get('deep', True):
+            config['layers'] = sorted(set(places[name]))
+        found.append(config)
+    return found
+
+
+def model_config(old: dict, model: ImageClassifier, meta: dict) -> dict:
+    """Give the config of a merged model.
+
+    Losses and starting values are left out: the model is trained.
+
+    Args:
+        old: Config of the tuned model, whose backbone is a
+            ``lift_mm.TunedBackbone``.
+        model: What :func:`lift_mm.apis.merge` made of it.
+        meta: Meta of the checkpoint, with the class counts.
+    """
+    inner = old['backbone']['backbone']
+    head = {k: v for k, v in old['head'].items() if k not in ('loss', 'init')}
+    if head.get('post_hoc_tau'):
+        head['class_counts'] = meta.get('dataset_meta', {})['class_counts']
+    new = dict(
+        type='ImageClassifier',
+        backbone=backbone_config(old['backbone'], model.backbone),
+        head=head,
+    )
+    neck = old.get('neck')
+    if neck is not None:
+        new['neck'] = dict(neck)
+        if 'CLIPProjection' in str(neck.get('type')):
+            new['neck'].pop('pretrained', None)
+            new['neck'].setdefault('arch', inner.get('arch', 'ViT-B-16'))
+    if old.get('data_preprocessor'):
+        new['data_preprocessor'] = old['data_preprocessor']
+    return new

@@ -1,0 +1,169 @@
+"""Merge tuners into their backbone: a plain mmpretrain model to ship.
+
+Writes ``OUT.pth`` and ``OUT.py``. The model is mmpretrain's own
+``ImageClassifier``; parts of lift_mm stay where mmpretrain has none: the
+split activation of a fused AdaptFormer, a cosine head, tuners that cannot be
+merged. The two files are built and loaded once more, and the result is
+compared with the tuned model.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import mmpretrain
+import torch
+from mmengine.config import Config, DictAction
+from mmpretrain import get_model
+from mmpretrain.models import VisionTransformer
+from mmpretrain.registry import TRANSFORMS
+from torch import Tensor, nn
+
+import lift_mm
+from lift_mm.apis import build_tuned, merge
+from lift_mm.models.merged_config import model_config
+from lift_mm.safe_load import load_file
+
+# What only training reads.
+_TRAINING = (
+    'auto_scale_lr',
+    'load_from',
+    'optim_wrapper',
+    'param_scheduler',
+    'resume',
+    'train_cfg',
+    'train_dataloader',
+    'work_dir',
+)
+
+
+def parse_args(args=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='the config of the training run')
+    parser.add_argument('checkpoint', help='a checkpoint of it')
+    parser.add_argument('out', help='where to write: OUT.pth and OUT.py')
+    parser.add_argument(
+        '--images', nargs='+', default=[], help='images to compare on'
+    )
+    parser.add_argument(
+        '--strict',
+        action='store_true',
+        help='fail where something cannot be merged',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='override settings of the config',
+    )
+    return parser.parse_args(args)
+
+
+def whole_config(cfg: Config, model: dict) -> Config:
+    """Give the config without what only training reads."""
+    new = {k: v for k, v in cfg.to_dict().items() if k not in _TRAINING}
+    hooks = new.pop('custom_hooks', None) or []
+    hooks = [h for h in hooks if h['type'] == 'lift_mm.ClassInfoHook']
+    if hooks and 'test_dataloader' in new:
+        new['custom_hooks'] = hooks
+    new['model'] = model
+    if 'lift_mm.' not in str({**new, 'custom_imports': None}):
+        new.pop('custom_imports', None)
+    return Config(new)
+
+
+def read_images(cfg: Config, paths: list[str], model) -> Tensor:
+    """Give images as the test pipeline makes them, (B, 3, H, W)."""
+    pipeline = list(cfg.test_dataloader.dataset.pipeline)
+    if not str(pipeline[0]['type']).endswith('LoadImageFromFile'):
+        pipeline.insert(0, dict(type='LoadImageFromFile'))
+    steps = [TRANSFORMS.build(step) for step in pipeline]
+    found = []
+    for path in paths:
+        data = dict(img_path=path)
+        for step in steps:
+            data = step(data)
+        found.append(data['inputs'])
+    return model.data_preprocessor(dict(inputs=found))['inputs']
+
+
+@torch.no_grad()
+def compare(tuned: nn.Module, merged: nn.Module, x: Tensor, what: str) -> None:
+    """Print how far the logits of two models are apart.
+
+    Raises:
+        ValueError: So far that something is wrong.
+    """
+    expected, found = (m(x, mode='tensor') for m in (tuned, merged))
+    error = float((found - expected).abs().max())
+    scale = float(expected.abs().max())
+    print(
+        f'Largest logit difference on {what}: {error:.2e} (logits up to '
+        f'{scale:.2f}).'
+    )
+    if not error <= 1e-4 * scale:
+        raise ValueError(
+            f'The merged files do not compute what the model does (logits '
+            f'differ by {error:.2e}): do not use them (key `model.backbone`).'
+        )
+
+
+def main(args=None) -> None:
+    args = parse_args(args)
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    backbone = cfg.model.get('backbone') or {}
+    if not str(backbone.get('type')).endswith('TunedBackbone'):
+        raise ValueError(
+            f'{backbone.get("type")} has no tuners to merge (key '
+            '`model.backbone.type`, which must be lift_mm.TunedBackbone).'
+        )
+    tuned, meta = build_tuned(cfg, args.checkpoint)
+    # Other backbones have no config for an MLP of another width.
+    widen = isinstance(tuned.backbone, VisionTransformer)
+    merged = merge(tuned, args.strict, widen)
+
+    out = Path(args.out)
+    out = out.with_suffix('') if out.suffix in ('.pth', '.py') else out
+    weights, config = Path(f'{out}.pth'), Path(f'{out}.py')
+    config.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        key: value.detach().clone().contiguous()
+        for key, value in merged.state_dict().items()
+        if key != 'fingerprint'
+    }
+    data = meta.get('dataset_meta') or {}
+    plain = {
+        k: list(data[k]) for k in ('classes', 'class_counts') if k in data
+    }
+    card = dict(
+        dataset_meta=plain,
+        unmerged=merged.unmerged,
+        lift_mm_version=lift_mm.__version__,
+        mmpretrain_version=mmpretrain.__version__,
+    )
+    torch.save(dict(meta=card, state_dict=state), weights)
+    new = whole_config(cfg, model_config(cfg.model.to_dict(), merged, card))
+    new.dump(config)
+
+    # Read back what was written: that is what will be used.
+    rebuilt = get_model(str(config), device='cpu')
+    rebuilt.load_state_dict(load_file(weights)['state_dict'])
+    size = getattr(tuned.backbone, 'img_size', (224, 224))
+    size = size if isinstance(size, (tuple, list)) else (size, size)
+    stream = torch.Generator().manual_seed(0)
+    x = torch.randn(4, 3, *size, generator=stream)
+    compare(tuned, rebuilt, x, 'random input')
+    if args.images:
+        x = read_images(cfg, args.images, tuned)
+        compare(tuned, rebuilt, x, f'{len(args.images)} images')
+    for sentence in merged.unmerged:
+        print(f'Not merged: {sentence}')
+    needs = set(re.findall(r'lift_mm\.\w+', str(new.model)))
+    print(f'Needs lift_mm for: {", ".join(sorted(needs)) or "nothing"}.')
+    print(f'Written: {config} and {weights}')
+
+
+if __name__ == '__main__':
+    main()
