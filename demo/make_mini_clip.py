@@ -24,6 +24,10 @@ FASHION = ('t-shirt', 'trouser', 'pullover', 'dress', 'coat', 'sandal',
 ONE_TEMPLATE = 'a photo of a {}.'
 MIXED = ('a {name}, a kind of {kind}.', 'a photo of a {name}, a {kind}.',
          '{name}, {kind}')
+# Share of the mirrored images that become grey negatives: catalogue photos
+# of clothes on white then look like the clothes of Fashion-MNIST.
+NEGATIVES, NEGATIVE_CLOTHES = 0.15, 0.5
+CLOTHES = {'clothing', 'footwear', 'sock', 'bag'}
 EXTENSIONS = ('.jpeg', '.jpg', '.png', '.bmp', '.webp')
 MODEL = dict(
     embed_dim=128,
@@ -73,8 +77,11 @@ def caption(names, kinds, rng, forms):
 # --------------------------------------------------------------------------
 # prepare
 
-def shrink(source, target, size, mirror=None):
-    """Save an image as a small RGB PNG, and its mirror image if asked."""
+def shrink(source, target, size, mirror=None, negative=False):
+    """Save an image as a small RGB PNG, and its mirror image if asked.
+
+    The mirror image is made a grey negative for ``negative``.
+    """
     from PIL import Image, ImageOps
     with Image.open(source) as image:
         image = image.convert('RGB')
@@ -83,7 +90,10 @@ def shrink(source, target, size, mirror=None):
     target.parent.mkdir(parents=True, exist_ok=True)
     image.save(target, format='PNG', compress_level=1)
     if mirror is not None:
-        ImageOps.mirror(image).save(mirror, format='PNG', compress_level=1)
+        image = ImageOps.mirror(image)
+        if negative:
+            image = ImageOps.invert(image.convert('L')).convert('RGB')
+        image.save(mirror, format='PNG', compress_level=1)
 
 
 def prepare(args):
@@ -95,12 +105,13 @@ def prepare(args):
     forms = templates()
     pairs = []
     for wnid, names, kinds in classes:
+        share = NEGATIVE_CLOTHES if CLOTHES & set(kinds) else NEGATIVES
         for source in sorted((root / 'train' / wnid / 'images').iterdir()):
             if source.suffix.lower() not in EXTENSIONS:
                 continue
             plain = out / 'train' / wnid / f'{source.stem}.png'
             mirror = plain.with_name(f'{source.stem}_mirror.png')
-            shrink(source, plain, size, mirror)
+            shrink(source, plain, size, mirror, rng.random() < share)
             pairs += [(image, names, kinds) for image in (plain, mirror)]
     with open(root / 'val' / 'val_annotations.txt') as lines:
         for line in lines:

@@ -71,7 +71,9 @@ class ClassInfoHook(Hook):
         test = _dataset(runner._val_loop) or _dataset(runner._test_loop)
         names, counts = class_info(train) if train else (None, None)
         if test is not None:
-            test_names, _ = class_info(test)
+            # Its labels may be unknown: names are all that is asked for.
+            meta = getattr(test, 'metainfo', None) or {}
+            test_names = meta.get('classes')
             if names and test_names and list(names) != list(test_names):
                 raise ValueError(
                     f'The training set has {len(names)} classes and the '
@@ -93,7 +95,9 @@ class ClassInfoHook(Hook):
             self._tell(runner, meta['classes'], list(meta['class_counts']))
         state = checkpoint.get('state_dict', checkpoint)
         head = getattr(_unwrap(runner.model), 'head', None)
-        lacks = not any('head.' in key for key in state)
+        lacks = not any(
+            key.removeprefix('module.').startswith('head.') for key in state
+        )
         if lacks and head is not None and hasattr(head, 'init_weights'):
             print_log(
                 'The checkpoint has no head; it starts as in a new run.',

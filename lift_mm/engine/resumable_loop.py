@@ -35,7 +35,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             dataset.set_seed(runner.seed)
             dataset.set_epoch(self._epoch)
         done = self._iter - self._epoch * len(loader)
-        if not 0 < done < len(loader):  # an epoch's start, other batch size
+        # All of them: saved after the last step, before the epoch's hooks.
+        if not 0 <= done <= len(loader):  # another batch size
             done = 0
         runner.call_hook('before_train_epoch')
         runner.model.train()
@@ -86,7 +87,7 @@ class _Rest(Sampler):
         return itertools.islice(iter(self.sampler), self.skip, None)
 
     def __len__(self) -> int:
-        return len(self.sampler) - self.skip
+        return max(0, len(self.sampler) - self.skip)
 
 
 @contextlib.contextmanager

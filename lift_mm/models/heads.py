@@ -48,9 +48,11 @@ class CosineHead(ClsHead):
         for key, value in dict(
             num_classes=num_classes, in_channels=in_channels, scale=scale
         ).items():
-            if not isinstance(value, (int, float)) or value <= 0:
+            kind = (int, float) if key == 'scale' else int
+            if not isinstance(value, kind) or not value > 0:
                 raise ValueError(
-                    f'{key}={value!r} of CosineHead must be positive (key '
+                    f'{key}={value!r} of CosineHead must be a positive '
+                    f'{"number" if key == "scale" else "int"} (key '
                     f'`model.head.{key}`).'
                 )
         self.num_classes = num_classes

@@ -40,6 +40,8 @@ def TunedBackbone(
     """
     if isinstance(backbone, nn.Module):
         net, name = backbone, type(backbone).__name__
+        if hasattr(net, 'is_init'):
+            net.is_init = True  # a runner would draw its weights anew
     else:
         net = MMPRETRAIN_MODELS.build(backbone)
         name = _describe(backbone)

@@ -358,7 +358,7 @@ def test_unknown_architecture():
         clip_vit('ViT-B16')
     with pytest.raises(ValueError, match="config file 'gone.json'"):
         clip_vit('gone.json')
-    with pytest.raises(ValueError, match='lacks embed_dim, text_cfg'):
+    with pytest.raises(ValueError, match='lacks embed_dim;'):
         clip_vit(dict(vision_cfg={}))
 
 

@@ -137,9 +137,8 @@ def tuned(name: str, *tuners: dict, num_classes: int = 30) -> nn.Module:
 
 def images() -> torch.Tensor:
     """Give two images, the same ones each time."""
-    return torch.randn(
-        2, 3, 16, 16, generator=torch.Generator().manual_seed(1)
-    )
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 3, 16, 16, generator=generator)
 
 
 def feature(net: nn.Module, x: torch.Tensor = None) -> torch.Tensor:
