@@ -51,8 +51,22 @@ def build_tuned(
     return model, meta
 
 
+def class_card(meta: dict) -> dict:
+    """Give class names and counts of a checkpoint's meta in plain types."""
+    data = meta.get('dataset_meta') or {}
+    found = {}
+    if data.get('classes') is not None:
+        found['classes'] = [str(name) for name in data['classes']]
+    if data.get('class_counts') is not None:
+        found['class_counts'] = [int(n) for n in data['class_counts']]
+    return found
+
+
 def merge(
-    model: nn.Module, strict: bool = False, widen: bool = True
+    model: nn.Module,
+    strict: bool = False,
+    widen: bool = True,
+    log: bool = True,
 ) -> nn.Module:
     """Give a copy without tuners that computes the same function.
 
@@ -65,10 +79,11 @@ def merge(
         model: A model or backbone with tuners; it is left as it is.
         strict: Refuse a model of which something cannot be merged.
         widen: Whether AdaptFormer may widen MLPs.
+        log: Whether to log what stays.
 
     Returns:
         The copy, frozen and in eval mode. Its attribute ``unmerged`` lists
-        what stays and why, one sentence a tuner; the log has them, too.
+        what stays and why, one sentence a tuner.
 
     Raises:
         ValueError: Something cannot be merged, and ``strict`` is set.
@@ -81,7 +96,7 @@ def merge(
             f'Not everything can be merged: {" ".join(merged.unmerged)} '
             'Drop `strict`, or these tuners (key `backbone.tuners`).'
         )
-    for sentence in merged.unmerged:
+    for sentence in merged.unmerged if log else ():
         print_log(f'Not merged: {sentence}', logger='current')
     for module in merged.modules():
         if isinstance(module, LongTailClassifier):
@@ -148,7 +163,12 @@ class TunedBank:
 
     def __init__(self, model: LongTailClassifier) -> None:
         self.model = model
-        self._states = {None: (_checked(model, tuned_state(model)), {})}
+        data = dict(getattr(model, '_dataset_meta', None) or {})
+        data.setdefault(
+            'class_counts', getattr(model.head, 'class_counts', None)
+        )
+        meta = dict(dataset_meta=data)
+        self._states = {None: (_checked(model, tuned_state(model)), meta)}
 
     def add(self, name: str, source: str | os.PathLike | State) -> None:
         """Read a state onto the model's device, see :func:`load_tuned`."""
@@ -205,7 +225,7 @@ def _checked(model: LongTailClassifier, state: State) -> dict[str, Tensor]:
             '(argument `model`).'
         )
     stored = _decode(state['fingerprint'])
-    model._check({**model._identity(stored['classes'])}, stored, False)
+    model._check(model._identity(stored['classes']), stored, False)
     originals = {
         root + key: value
         for root, guard in guards.items()
@@ -234,9 +254,8 @@ def _copy(model: LongTailClassifier, state: State, meta: dict) -> None:
         if key != 'fingerprint':
             own[key].copy_(value)
     model.fingerprint = state['fingerprint'].clone()
-    classes = meta.get('dataset_meta')
-    if classes:
-        model._dataset_meta = classes  # inferencers name predictions by it
-        counts = classes.get('class_counts')
-        if counts is not None and hasattr(model.head, 'class_counts'):
-            model.head.class_counts = list(counts)
+    data = meta.get('dataset_meta')
+    if data:
+        model._dataset_meta = data  # inferencers name predictions by it
+        if hasattr(model.head, 'class_counts') and 'class_counts' in data:
+            model.head.class_counts = data['class_counts']

@@ -87,29 +87,6 @@ def to_vit(state: State, avg_pool: bool = False) -> State:
     return out
 
 
-def to_resnet(state: State) -> State:
-    """Give the image tower of a CLIP with a ResNet under its own keys.
-
-    Args:
-        state: State dict of a CLIP (``visual.*``), or of the backbone alone
-            or a classifier of mmpretrain (``backbone.*``).
-
-    Returns:
-        New state dict, floating-point tensors in float32.
-    """
-    for prefix in ('visual.', 'backbone.', ''):
-        found = {
-            key.removeprefix(prefix): value.float()
-            if value.is_floating_point()
-            else value
-            for key, value in state.items()
-            if key.startswith(prefix)
-        }
-        if found:
-            return found
-    return {}
-
-
 def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Fit a square grid of position embeddings to another image size.
 

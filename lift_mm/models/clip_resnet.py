@@ -195,14 +195,22 @@ class CLIPResNet(BaseBackbone):
         return (self.attnpool(x),)
 
     def _load(self, state: weights.State, arch: str, source: str) -> None:
-        tower = weights.to_resnet(state)
+        prefixes = ('visual.', 'backbone.', '')  # a CLIP, a classifier, this
+        prefix = next(
+            p for p in prefixes if any(k.startswith(p) for k in state)
+        )
+        tower = {
+            key.removeprefix(prefix): value
+            for key, value in state.items()
+            if key.startswith(prefix)
+        }
         if _POSITIONS not in tower:
             raise ValueError(
                 f'{source!r} holds no ResNet of a CLIP (no key '
                 f'visual.{_POSITIONS}); its first key is '
                 f'{next(iter(state))} (key `backbone.pretrained`).'
             )
-        positions = tower[_POSITIONS].unsqueeze(0)  # (1, 1 + h * h, D)
+        positions = tower[_POSITIONS].float().unsqueeze(0)  # (1, 1 + h * h, D)
         grid = (self.attnpool.grid,) * 2
         tower[_POSITIONS] = weights.resize_positions(positions, grid)[0]
         own = self.state_dict()

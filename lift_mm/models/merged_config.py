@@ -56,20 +56,25 @@ def describe_layers(config: dict, net: VisionTransformer) -> None:
     found = []
     for old, layer in zip(given, net.layers):
         new = dict(old)
-        act = layer.ffn.layers[0][1]
+        found.append(new)
+        ffn = getattr(layer, 'ffn', None)
+        if type(ffn).__name__ != 'FFN':  # nothing was fused into it
+            continue
+        new['feedforward_channels'] = ffn.layers[1].in_features
+        act = ffn.layers[0][1]
         if isinstance(act, SplitActivation):
             inner = new.get('act_cfg', dict(type='GELU'))
             new['act_cfg'] = dict(
                 type='lift_mm.SplitAct', tail=act.tail, act_cfg=inner
             )
-        new['feedforward_channels'] = layer.ffn.layers[1].in_features
-        qkv = getattr(layer.attn, 'qkv', None)
         if type(layer.attn).__name__ == 'MultiheadAttention':
-            new['qkv_bias'] = qkv.bias is not None
-        found.append(new)
+            new['qkv_bias'] = layer.attn.qkv.bias is not None
     if all(new == found[0] for new in found):
         found = found[0]
-        if isinstance(config.get('arch'), dict):
+        if (
+            isinstance(config.get('arch'), dict)
+            and 'feedforward_channels' in found
+        ):
             width = found.pop('feedforward_channels')
             config['arch'] = dict(config['arch'], feedforward_channels=width)
         if found.get('qkv_bias') == config.get('qkv_bias', True):
@@ -103,17 +108,18 @@ def left_tuners(tuned: dict, net: nn.Module) -> list[dict]:
             if isinstance(child, TunerModule):
                 for _, module in remaining(child):
                     places.setdefault(tuner_name(module), []).append(index)
-    specs = {spec['type']: spec for spec in net.frozen_base.tuners}
+    configs = [
+        config
+        for config in tuned['tuners']
+        if str(config['type']).removeprefix('lift_mm.') in places
+    ]
     found = []
-    for config in tuned['tuners']:
-        name = str(config['type']).removeprefix('lift_mm.')
-        if name not in places:
-            continue
+    for config, spec in zip(configs, net.frozen_base.tuners):
         sizes = ('hidden_dims', 'rank', 'length', 'ratio')
-        known = {k: v for k, v in specs[name].items() if k in sizes}
-        config = {**config, **known}
+        config = {**config, **{k: spec[k] for k in sizes if k in spec}}
         if config.get('deep', True):
-            config['layers'] = sorted(set(places[name]))
+            left = set(places[spec['type']])
+            config['layers'] = sorted(left & set(spec.get('layers', left)))
         found.append(config)
     return found
 

@@ -104,8 +104,8 @@ def _sites(module: nn.Module) -> dict[str, nn.Module]:
     attn, mlp = _child(module, 'attn'), _child(module, 'ffn', 'mlp')
     inner = _child(attn, 'w_msa') or attn  # Swin's window attention
     qkv, proj = _child(inner, 'qkv'), _child(inner, 'proj')
-    if type(inner).__name__.startswith('BEiTAttention'):
-        qkv = None  # its forward reads qkv.weight and never calls qkv
+    if hasattr(inner, 'q_bias'):
+        qkv = None  # BEiT, SwinV2: forward reads qkv.weight, calls no qkv
     fc1, fc2 = _linears(mlp)
     sites = dict(
         norm1=_child(module, 'ln1', 'norm1'),

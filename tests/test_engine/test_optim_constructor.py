@@ -9,8 +9,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 from test_tuners.tiny_models import classifier
 
 from lift_mm.compat import has_accelerator
-from lift_mm.engine.optim_constructor import count_learned
-from lift_mm.tuners import learned_parameters
+from lift_mm.tuners import learned_parameters, learned_parts
 
 
 def build(model, **settings):
@@ -49,12 +48,13 @@ def test_learned_parameters_only(log):
     rates = {(g['lr'], g['weight_decay']) for g in groups.values()}
     assert rates == {(0.1, 0.01)}  # weight decay on everything, as in LIFT
     lines = [record.getMessage() for record in log]
-    (line,) = [line for line in lines if line.startswith('Learning')]
-    tuned, head = count_learned(model)
-    assert f'{tuned:,} parameters' in line and f'{head:,} in the head' in line
-    assert head == 3 * 32
+    (table,) = [line for line in lines if 'adaptformer' in line]
+    parts = learned_parts(model)
+    assert parts.keys() == {'adaptformer', 'head'}
+    assert all(f'{number:,}' in table for number in parts.values())
+    assert parts['head'] == 3 * 32
     # Two blocks: norm, down, up, scale.
-    assert tuned == 2 * (2 * 32 + 33 * 2 + 3 * 32 + 1)
+    assert parts['adaptformer'] == 2 * (2 * 32 + 33 * 2 + 3 * 32 + 1)
 
 
 def test_custom_keys(log):
@@ -95,7 +95,7 @@ def test_inside_a_wrapper():
 def test_linear_probe():
     model = classifier(tuners=[])
     assert groups_by_name(build(model), model).keys() == {'head.fc.weight'}
-    assert count_learned(model) == (0, 96)
+    assert learned_parts(model) == {'head': 96}
 
 
 def test_nothing_learns():

@@ -128,5 +128,5 @@ def test_fingerprint_names_the_weights():
 
 def test_tuners_cannot_be_attached_twice():
     net = TunedBackbone(plain('VisionTransformer'), ADAPTFORMER)
-    with pytest.raises(ValueError, match='same tuner is listed twice'):
+    with pytest.raises(ValueError, match='AdaptFormer is listed twice'):
         TunedBackbone(net, ADAPTFORMER)

@@ -22,18 +22,47 @@ TUNERS = dict(
     adaptformer_list=dict(type='AdaptFormer', layers=[2, 0]),
     adaptformer_wide=dict(type='AdaptFormer', hidden_dims=7),
     adaptformer_plus=dict(type='AdaptFormer', init='lift+', sizing='lift+'),
+    adapter=dict(type='Adapter'),
+    lora=dict(type='LoRA', rank=2),
+    lora_all=dict(
+        type='LoRA', rank=3, targets=['q', 'k', 'v', 'out', 'fc1', 'fc2']
+    ),
+    ssf=dict(type='SSF'),
+    ssf_norm=dict(type='SSF', sites='norm', layers=2),
+    vpt=dict(type='VPT', length=3, init='lift+'),
+    vpt_shallow=dict(type='VPT', length=2, deep=False, init='lift+'),
+    masked=dict(type='MaskedTuning', ratio=0.1),
+    masked_plus=dict(
+        type='MaskedTuning', ratio=0.1, scope='mlp', draw='lift+', layers=1
+    ),
+    bitfit=dict(type='BitFit'),
+    norm_tuning=dict(type='NormTuning', layers=[1]),
+    full_tuning=dict(type='FullTuning', layers=1),
 )
+# They learn base parameters and add none.
+FLAGS = ('BitFit', 'NormTuning', 'FullTuning')
+# Their papers start them at random.
+NOT_IDENTITY = ('ssf', 'ssf_norm', 'vpt', 'vpt_shallow')
 
-tuner_by_net = [
-    pytest.mark.parametrize('tuner', TUNERS),
-    pytest.mark.parametrize('name', NAMES),
-]
+
+def fits(name, tuner):
+    """Say whether a tuner takes a backbone; docs list what it refuses."""
+    try:
+        return tuned(name, TUNERS[tuner]) is not None
+    except ValueError:
+        return False
+
+
+PAIRS = [(n, t) for n in NAMES for t in TUNERS if fits(n, t)]
 
 
 def law(function):
-    for mark in tuner_by_net:
-        function = mark(function)
-    return function
+    return pytest.mark.parametrize('name, tuner', PAIRS)(function)
+
+
+def test_every_tuner_fits_the_plain_vit():
+    assert {(VITS[0], tuner) for tuner in TUNERS} <= set(PAIRS)
+
 
 
 def learn(net, seed=2):
@@ -60,6 +89,15 @@ def added(net):
     ]
 
 
+def check_modes(net):
+    """What learns trains, what is frozen evaluates."""
+    tuners = added(net)
+    for key, module in net.named_modules():
+        own = module.parameters(recurse=False)
+        learns = any(parameter.requires_grad for parameter in own)
+        assert module.training is (learns or inside(key, tuners)), key
+
+
 def inside(key, names):
     return any(key == name or key.startswith(name + '.') for name in names)
 
@@ -67,7 +105,10 @@ def inside(key, names):
 @law
 def test_fresh_is_identity(name, tuner):
     net, base = tuned(name, TUNERS[tuner]), plain(name)
-    assert added(net)
+    assert learned_parameters(net)
+    if tuner in NOT_IDENTITY:
+        assert not torch.equal(feature(net), feature(base))
+        return
     assert torch.equal(feature(net), feature(base))
     net.train()
     assert torch.equal(feature(net), feature(base))
@@ -84,14 +125,18 @@ def test_gradients_only_where_tuned(name, tuner):
     net.train()
     out = feature(net)
     (out * torch.randn_like(out)).sum().backward()
-    tuners = added(net)
+    learned = learned_parameters(net)
     for key, parameter in net.named_parameters():
-        if inside(key, tuners):
-            assert parameter.grad.any(), key
+        if key in learned:
+            assert parameter.grad.any() or not parameter.numel(), key
         else:
-            assert not parameter.requires_grad and parameter.grad is None, key
+            assert parameter.grad is None, key
+    for key in learned:
+        own = inside(key, added(net))
+        assert own or TUNERS[tuner]['type'] in FLAGS, key
     base = plain(name).state_dict()
-    for key, value in base.items():
+    for key in base.keys() - learned.keys():
+        value = base[key]
         assert torch.equal(net.state_dict()[key], value), key
 
 
@@ -100,12 +145,11 @@ def test_frozen_parts_stay_in_eval(name, tuner):
     net = trained(name, tuner)
     expected = feature(net)
     net.train()
-    tuners = added(net)
-    for key, module in net.named_modules():
-        assert module.training is inside(key, tuners), key
+    check_modes(net)
     assert torch.equal(feature(net), expected)
-    for key, value in plain(name).state_dict().items():  # BatchNorm's, too
-        assert torch.equal(net.state_dict()[key], value), key
+    base = plain(name).state_dict()
+    for key in frozen_keys(net):  # BatchNorm's statistics, too
+        assert torch.equal(net.state_dict()[key], base[key]), key
     net.eval()
     assert not any(module.training for module in net.modules())
 
@@ -134,11 +178,12 @@ def test_state_dict_round_trip(name, tuner):
     usual = plain(name).load_state_dict(base, strict=False).missing_keys
     result = other.load_state_dict(base, strict=False)
     assert not result.unexpected_keys
-    assert set(result.missing_keys) == learned | set(usual)
-    assert frozen_keys(net) == base.keys()
-    assert net.state_dict().keys() == base.keys() | learned
+    tuned_keys = net.state_dict().keys() - base.keys()
+    assert set(result.missing_keys) == tuned_keys | set(usual)
+    assert frozen_keys(net) == base.keys() - learned
 
-    small = {k: v for k, v in net.state_dict().items() if k not in base}
+    frozen = frozen_keys(net)
+    small = {k: v for k, v in net.state_dict().items() if k not in frozen}
     result = other.load_state_dict(small, strict=False)
     assert not result.unexpected_keys
     assert torch.equal(feature(other), feature(net))
@@ -157,9 +202,7 @@ def test_copies_are_independent(name, tuner):
         assert torch.equal(feature(net), expected)
     clone.train()  # its guard is its own as well
     assert not any(module.training for module in net.modules())
-    tuners = added(clone)
-    for key, module in clone.named_modules():
-        assert module.training is inside(key, tuners), key
+    check_modes(clone)
 
 
 @law
@@ -171,9 +214,13 @@ def test_pickle(name, tuner):
         assert torch.equal(feature(clone), feature(plain(name)))
 
 
-@pytest.mark.parametrize('name', VITS)
-@pytest.mark.parametrize('tuner', ['adaptformer_list'])
+@pytest.mark.parametrize(
+    'name, tuner',
+    [(name, 'adaptformer_list') for name in VITS]
+    + [(VITS[0], t) for t in TUNERS if 'adaptformer_' not in t],
+)
 def test_compile(name, tuner):
+    torch.compiler.reset()
     net = trained(name, tuner)
     net.train()
     expected = feature(net)

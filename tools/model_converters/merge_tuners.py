@@ -20,7 +20,7 @@ from mmpretrain.registry import TRANSFORMS
 from torch import Tensor, nn
 
 import lift_mm
-from lift_mm.apis import build_tuned, merge
+from lift_mm.apis import build_tuned, class_card, merge
 from lift_mm.models.merged_config import model_config
 from lift_mm.safe_load import load_file
 
@@ -68,8 +68,15 @@ def whole_config(cfg: Config, model: dict) -> Config:
     if hooks and 'test_dataloader' in new:
         new['custom_hooks'] = hooks
     new['model'] = model
-    if 'lift_mm.' not in str({**new, 'custom_imports': None}):
-        new.pop('custom_imports', None)
+    imports = (new.pop('custom_imports', None) or {}).get('imports') or []
+    imports = [imports] if isinstance(imports, str) else imports
+    imports = [name for name in imports if name != 'lift_mm']
+    if 'lift_mm.' in str(new):
+        imports.insert(0, 'lift_mm')
+    if imports:
+        new['custom_imports'] = dict(
+            imports=imports, allow_failed_imports=False
+        )
     return Config(new)
 
 
@@ -109,6 +116,26 @@ def compare(tuned: nn.Module, merged: nn.Module, x: Tensor, what: str) -> None:
         )
 
 
+def write(cfg: Config, merged: nn.Module, meta: dict, out: Path) -> Config:
+    """Write ``OUT.pth`` and ``OUT.py``, and give that config."""
+    state = {
+        key: value.detach().clone().contiguous()
+        for key, value in merged.state_dict().items()
+        if key != 'fingerprint'
+    }
+    card = dict(
+        dataset_meta=class_card(meta),
+        unmerged=merged.unmerged,
+        lift_mm_version=lift_mm.__version__,
+        mmpretrain_version=mmpretrain.__version__,
+    )
+    new = whole_config(cfg, model_config(cfg.model.to_dict(), merged, card))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(dict(meta=card, state_dict=state), f'{out}.pth')
+    new.dump(f'{out}.py')
+    return new
+
+
 def main(args=None) -> None:
     args = parse_args(args)
     cfg = Config.fromfile(args.config)
@@ -122,35 +149,16 @@ def main(args=None) -> None:
     tuned, meta = build_tuned(cfg, args.checkpoint)
     # Other backbones have no config for an MLP of another width.
     widen = isinstance(tuned.backbone, VisionTransformer)
-    merged = merge(tuned, args.strict, widen)
-
+    merged = merge(tuned, args.strict, widen, log=False)
     out = Path(args.out)
     out = out.with_suffix('') if out.suffix in ('.pth', '.py') else out
-    weights, config = Path(f'{out}.pth'), Path(f'{out}.py')
-    config.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        key: value.detach().clone().contiguous()
-        for key, value in merged.state_dict().items()
-        if key != 'fingerprint'
-    }
-    data = meta.get('dataset_meta') or {}
-    plain = {
-        k: list(data[k]) for k in ('classes', 'class_counts') if k in data
-    }
-    card = dict(
-        dataset_meta=plain,
-        unmerged=merged.unmerged,
-        lift_mm_version=lift_mm.__version__,
-        mmpretrain_version=mmpretrain.__version__,
-    )
-    torch.save(dict(meta=card, state_dict=state), weights)
-    new = whole_config(cfg, model_config(cfg.model.to_dict(), merged, card))
-    new.dump(config)
+    new = write(cfg, merged, meta, out)
 
     # Read back what was written: that is what will be used.
-    rebuilt = get_model(str(config), device='cpu')
-    rebuilt.load_state_dict(load_file(weights)['state_dict'])
-    size = getattr(tuned.backbone, 'img_size', (224, 224))
+    rebuilt = get_model(f'{out}.py', device='cpu')
+    rebuilt.load_state_dict(load_file(f'{out}.pth')['state_dict'])
+    size = getattr(tuned.backbone, 'img_size', None)
+    size = size or backbone['backbone'].get('img_size', 224)
     size = size if isinstance(size, (tuple, list)) else (size, size)
     stream = torch.Generator().manual_seed(0)
     x = torch.randn(4, 3, *size, generator=stream)
@@ -162,7 +170,7 @@ def main(args=None) -> None:
         print(f'Not merged: {sentence}')
     needs = set(re.findall(r'lift_mm\.\w+', str(new.model)))
     print(f'Needs lift_mm for: {", ".join(sorted(needs)) or "nothing"}.')
-    print(f'Written: {config} and {weights}')
+    print(f'Written: {out}.py and {out}.pth')
 
 
 if __name__ == '__main__':

@@ -18,7 +18,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 import lift_mm
-from lift_mm.apis import build_tuned, tuned_state
+from lift_mm.apis import build_tuned, class_card, tuned_state
 from lift_mm.models.classifier import (
     LongTailClassifier,
     _decode,
@@ -60,16 +60,11 @@ def public(identity: dict) -> dict:
 def card(model: LongTailClassifier, meta: dict, metrics: dict | None) -> dict:
     """Give what a reader of the file wants to know, in plain types."""
     identity = public(_decode(model.fingerprint))
-    data = meta.get('dataset_meta') or {}
-    counts = data.get('class_counts')
-    dataset = dict(classes=[str(name) for name in data.get('classes') or ()])
-    if counts is not None:
-        dataset['class_counts'] = [int(count) for count in counts]
     found = dict(
         base=identity['base'],
         tuners=identity['tuners'],
         num_classes=identity['num_classes'],
-        dataset_meta=dataset,
+        dataset_meta=class_card(meta),
         lift_mm_version=lift_mm.__version__,
         mmpretrain_version=mmpretrain.__version__,
     )

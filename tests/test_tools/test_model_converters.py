@@ -1,0 +1,389 @@
+"""Merging, publishing and converting, as a user calls the tools."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import parity_data
+import parity_models
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain import get_model
+
+from lift_mm import apis
+from lift_mm.safe_load import load_file
+from lift_mm.tuners import TunerModule, disabled, learned_parameters
+
+ROOT = Path(__file__).parents[2]
+IMAGES = sorted(map(str, (parity_data.ROOT / 'images').glob('*.png')))[:2]
+CLASSES = [f'class {index}' for index in range(40)]
+COUNTS = list(range(1, 41))
+VIT = dict(
+    type='VisionTransformer',
+    arch=dict(
+        embed_dims=32, num_layers=3, num_heads=2, feedforward_channels=48
+    ),
+    img_size=32,
+    patch_size=8,
+    drop_rate=0.1,
+    drop_path_rate=0.1,
+    norm_cfg=dict(type='LN', eps=1e-5),
+)
+SSF = dict(type='SSF', sites=['attn', 'mlp', 'norm'])
+LORA = dict(type='LoRA', rank=2)
+LAST = dict(type='AdaptFormer', layers=2, hidden_dims=3)
+
+
+def tool(name):
+    path = ROOT / f'tools/model_converters/{name}.py'
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Run:
+    """A finished training: its config, its checkpoint, its model."""
+
+    def __init__(self, folder, tuners, inner=None, width=128, **head):
+        self.config = str(folder / 'recipe.py')
+        self.checkpoint = str(folder / 'epoch_1.pth')
+        if inner is None:
+            init = dict(type='SemanticInit')
+            inner = dict(
+                type='lift_mm.CLIPViT',
+                arch=parity_models.ARCH,
+                pretrained=parity_models.clip_file(folder),
+            )
+        else:
+            init = None
+            inner = dict(inner, init_cfg=self.base(folder, inner))
+        pipeline = [
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=32),
+            dict(type='PackInputs'),
+        ]
+        swin = inner['type'].startswith('Swin')
+        neck = dict(type='GlobalAveragePooling') if swin else None
+        if inner['type'] == 'TIMMBackbone':
+            neck = dict(type='lift_mm.ClassToken')
+        cfg = Config(
+            dict(
+                default_scope='mmpretrain',
+                data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+                model=dict(
+                    type='lift_mm.LongTailClassifier',
+                    backbone=dict(
+                        type='lift_mm.TunedBackbone',
+                        backbone=inner,
+                        tuners=tuners,
+                    ),
+                    neck=neck,
+                    head=dict(
+                        type='lift_mm.CosineHead',
+                        num_classes=40,
+                        in_channels=width,
+                        init=init,
+                        loss=dict(type='lift_mm.LogitAdjustedLoss'),
+                        **head,
+                    ),
+                ),
+                custom_hooks=[
+                    dict(type='lift_mm.ClassInfoHook'),
+                    dict(type='lift_mm.TunedCheckpointHook'),
+                ],
+                train_cfg=dict(max_epochs=1),
+                optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+                test_dataloader=dict(
+                    dataset=dict(type='CustomDataset', pipeline=pipeline)
+                ),
+            )
+        )
+        cfg.dump(self.config)
+        self.model = get_model(cfg, device='cpu')
+        generator = torch.Generator().manual_seed(2)
+        with torch.no_grad():
+            for parameter in learned_parameters(self.model).values():
+                noise = torch.randn(parameter.shape, generator=generator)
+                parameter.add_(0.3 * noise)
+        self.model.set_class_info(CLASSES)
+        self.state = apis.tuned_state(self.model)
+        data = dict(classes=CLASSES, class_counts=COUNTS)
+        torch.save(
+            dict(
+                meta=dict(dataset_meta=data, cfg='x' * 10_000),
+                state_dict=self.state,
+                optimizer=dict(momentum=torch.zeros(100_000)),
+                message_hub=dict(log=[1.0] * 1000),
+            ),
+            self.checkpoint,
+        )
+
+    @staticmethod
+    def base(folder, inner):
+        """Write weights for a backbone, and give its ``init_cfg``."""
+        from mmpretrain.registry import MODELS
+
+        torch.manual_seed(0)
+        net = MODELS.build(dict(inner))
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        path = str(folder / 'base.pth')
+        torch.save(net.state_dict(), path)
+        return dict(type='Pretrained', checkpoint=path)
+
+
+@torch.no_grad()
+def logits(model):
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    return model(x, mode='tensor')
+
+
+SWIN = dict(
+    type='SwinTransformer',
+    arch=dict(embed_dims=16, depths=[1, 2], num_heads=[2, 2]),
+    img_size=32,
+    patch_size=4,
+    window_size=2,
+    out_indices=(1,),
+    drop_path_rate=0.3,
+)
+BEIT = dict(VIT, type='BEiTViT', layer_scale_init_value=0.0)
+EVA = dict(VIT, type='ViTEVA02')
+TIMM = dict(
+    type='TIMMBackbone',
+    model_name='vit_tiny_patch16_224',
+    img_size=32,
+    patch_size=16,
+    embed_dim=32,
+    depth=2,
+    num_heads=2,
+)
+
+
+@pytest.mark.parametrize(
+    'tuners, inner, needs, left',
+    [
+        ([LORA, SSF], None, set(), []),
+        ([dict(type='AdaptFormer')], None, {'SplitAct'}, []),
+        (
+            [
+                LAST,
+                LORA,
+                SSF,
+                dict(type='MaskedTuning', ratio=0.1),
+                dict(type='BitFit'),
+            ],
+            None,
+            {'SplitAct'},
+            [],
+        ),
+        (
+            [LAST, LORA, dict(type='Adapter', layers=[1])],
+            VIT,
+            {'SplitAct', 'TunedBackbone'},
+            ['Adapter', 'AdaptFormer'],
+        ),
+        (
+            [dict(type='VPT', length=3), SSF],
+            VIT,
+            {'TunedBackbone'},
+            ['VPT'],
+        ),
+        ([LORA, SSF], dict(VIT, qkv_bias=False), set(), []),
+        ([LORA, SSF], SWIN, set(), []),
+        ([LAST, LORA], SWIN, {'TunedBackbone'}, ['AdaptFormer']),
+        ([LAST], BEIT, {'SplitAct'}, []),
+        ([dict(type='BitFit')], EVA, set(), []),
+        ([LORA, SSF], TIMM, set(), []),
+    ],
+)
+def test_merge(tmp_path, capsys, tuners, inner, needs, left):
+    run = Run(tmp_path, tuners, inner, 32 if inner else 128)
+    out = tmp_path / 'merged' / 'plain'
+    argv = [run.config, run.checkpoint, str(out)]
+    tool('merge_tuners').main([*argv, '--images', *IMAGES])
+    text = capsys.readouterr().out
+    assert 'logit difference on random input' in text
+    assert 'logit difference on 2 images' in text
+    stays = [line for line in text.splitlines() if 'Not merged: ' in line]
+    stays = {line.split('Not merged: ')[1].split()[0] for line in stays}
+    assert stays == set(left)
+
+    loaded = torch.load(f'{out}.pth', weights_only=True)
+    assert loaded['meta']['dataset_meta']['class_counts'] == COUNTS
+    assert len(loaded['meta']['unmerged']) == len(left)
+    assert 'fingerprint' not in loaded['state_dict']
+    cfg = Config.fromfile(f'{out}.py')
+    assert cfg.model.type == 'ImageClassifier'
+    used = str(cfg.model)
+    for name in ('SplitAct', 'TunedBackbone'):
+        assert (f'lift_mm.{name}' in used) == (name in needs), name
+        assert (f'lift_mm.{name}' in text) == (name in needs), name
+    assert 'CLIPViT' not in used and 'Pretrained' not in used
+    assert 'LogitAdjusted' not in used and 'SemanticInit' not in used
+    assert not {'train_cfg', 'optim_wrapper'} & set(cfg)
+    assert [h.type for h in cfg.custom_hooks] == ['lift_mm.ClassInfoHook']
+
+    merged = get_model(f'{out}.py', f'{out}.pth', device='cpu')
+    assert merged._dataset_meta['classes'] == CLASSES
+    error = parity_models.relative(logits(merged), logits(run.model))
+    assert error < 1e-5
+    modules = [m for m in merged.modules() if isinstance(m, TunerModule)]
+    assert bool(modules) == bool(left)
+    if left:
+        with pytest.raises(ValueError, match=left[0]):
+            tool('merge_tuners').main([*argv, '--strict'])
+
+
+def test_merged_files_need_no_import_by_the_user(tmp_path):
+    run = Run(tmp_path, [dict(type='AdaptFormer')])
+    out = str(tmp_path / 'plain.pth')  # the suffix does not matter
+    tool('merge_tuners').main([run.config, run.checkpoint, out])
+    code = (
+        'import sys\n'
+        'from mmpretrain import ImageClassificationInferencer as Inferencer\n'
+        'model = Inferencer(sys.argv[1], sys.argv[2], device="cpu")\n'
+        'print("\\n" + model(sys.argv[3])[0]["pred_class"])'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code, out[:-4] + '.py', out, IMAGES[0]],
+        env=dict(os.environ, PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert done.stdout.splitlines()[-1] in CLASSES, done.stderr[-3000:]
+
+
+def test_merge_refuses(tmp_path):
+    run = Run(tmp_path, [LORA])
+    merge = tool('merge_tuners').main
+    argv = [run.config, run.checkpoint, str(tmp_path / 'x')]
+    cfg = Config.fromfile(run.config)
+    cfg.model.backbone.tuners = [SSF]
+    cfg.dump(tmp_path / 'other.py')
+    with pytest.raises(ValueError, match='model.backbone.tuners'):
+        merge([str(tmp_path / 'other.py'), *argv[1:]])
+    cfg.model.backbone = cfg.model.backbone.backbone
+    cfg.dump(tmp_path / 'plain.py')
+    with pytest.raises(ValueError, match='model.backbone.type'):
+        merge([str(tmp_path / 'plain.py'), *argv[1:]])
+    assert not (tmp_path / 'x.pth').exists()
+
+
+def test_post_hoc_counts_are_kept(tmp_path):
+    run = Run(tmp_path, [LORA], post_hoc_tau=1.0)
+    out = str(tmp_path / 'merged')
+    tool('merge_tuners').main([run.config, run.checkpoint, out])
+    head = Config.fromfile(f'{out}.py').model.head
+    assert head.post_hoc_tau == 1 and list(head.class_counts) == COUNTS
+
+
+@pytest.mark.parametrize(
+    'tuners',
+    [[dict(type='AdaptFormer')], [dict(type='MaskedTuning', ratio=0.1)]],
+)
+def test_publish(tmp_path, capsys, tuners):
+    run = Run(tmp_path, tuners)
+    metrics = tmp_path / 'metrics.json'
+    metrics.write_text(json.dumps({'lt/acc': 71.5}))
+    argv = [run.config, run.checkpoint, str(tmp_path / 'out')]
+    tool('publish_tuned').main([*argv, '--metrics', str(metrics)])
+    (path,) = (tmp_path / 'out').iterdir()
+    assert path.name in capsys.readouterr().out
+
+    stem, date, sha = path.stem.replace('-', '_').split('_')
+    assert stem == 'recipe' and len(date) == 8
+    assert sha == hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+
+    loaded = torch.load(path, weights_only=True)
+    assert loaded.keys() == {'meta', 'state_dict'}
+    state, meta = loaded['state_dict'], loaded['meta']
+    assert state.keys() == run.state.keys()
+    size = sum(v.numel() * v.element_size() for v in state.values())
+    assert path.stat().st_size <= 1.05 * size + 64 * 1024
+    assert meta['metrics'] == {'lt/acc': 71.5}
+    assert meta['dataset_meta']['classes'] == CLASSES
+    assert meta['dataset_meta']['class_counts'] == COUNTS
+    assert meta['tuners'][0]['type'] == tuners[0]['type']
+    ((name, sha),) = meta['base']
+    assert name == 'CLIPViT(parity-clip.safetensors)'
+    assert sha == run.model.backbone.frozen_base.fingerprint
+    assert str(tmp_path).encode() not in path.read_bytes()
+
+    # Every loader takes it.
+    expected = logits(run.model)
+    model = get_model(run.config, str(path), device='cpu')
+    assert torch.equal(logits(model), expected)
+    assert model._dataset_meta['classes'] == CLASSES
+    other = get_model(run.config, device='cpu')
+    assert torch.equal(logits(apis.load_tuned(other, path)), expected)
+    again = tmp_path / 'again'
+    tool('publish_tuned').main([run.config, str(path), str(again)])
+    (second,) = again.iterdir()
+    assert load_file(second)['state_dict'].keys() == state.keys()
+
+
+def test_publish_refuses_another_base(tmp_path):
+    run = Run(tmp_path, [LORA])
+    whole = {k: v.clone() for k, v in run.model.state_dict().items()}
+    whole['backbone.cls_token'] += 1
+    path = str(tmp_path / 'whole.pth')
+    torch.save(dict(state_dict=whole), path)
+    with pytest.raises(ValueError, match='backbone.backbone.pretrained'):
+        tool('publish_tuned').main([run.config, path, str(tmp_path / 'out')])
+    assert not (tmp_path / 'out').exists()
+
+
+def official(case):
+    """Give a checkpoint as the LIFT program saves it."""
+    data = parity_data.load('tuners_v1')
+    prefix = f'v1/{case}/param/'
+    tuner = {
+        key.removeprefix(prefix): value
+        for key, value in data.items()
+        if key.startswith(prefix)
+    }
+    return dict(tuner=tuner, head={'weight': data['head.weight']}), data
+
+
+def test_convert_official(tmp_path, capsys):
+    cases = parity_data.meta('tuners_v1')['cases']
+    case = next(name for name in cases if name.startswith('adaptformer'))
+    checkpoint, data = official(case)
+    checkpoint['tuner']['strange_list.0.x'] = torch.zeros(1)
+    path, out = str(tmp_path / 'lift.pth'), str(tmp_path / 'ours.pth')
+    torch.save(checkpoint, path)
+    convert = tool('convert_official').main
+    convert([path, out])
+    text = capsys.readouterr().out
+    placed = len(checkpoint['tuner'])  # one less, and the head
+    assert f'{placed} tensors placed' in text
+    assert 'No place for strange_list.0.x' in text
+
+    tuners = parity_models.tuners_of(cases[case]['options'])
+    run = Run(tmp_path, tuners)
+    convert([path, out, '--config', run.config])
+    assert 'No place for strange_list.0.x' in capsys.readouterr().out
+    model = get_model(run.config, device='cpu')
+    apis.load_tuned(model, out)
+    with torch.no_grad():
+        found = model(data['images'], mode='tensor')
+    expected = data[f'v1/{case}/logits_s25']
+    assert parity_models.relative(found, expected) < 1e-5
+    with disabled(model):
+        assert torch.isfinite(logits(model)).all()
+
+    wrong = Run(tmp_path, [LORA]).config
+    with pytest.raises(ValueError, match='model.backbone.tuners'):
+        convert([path, out, '--config', wrong])
+    torch.save(dict(x=1), path)
+    with pytest.raises(ValueError, match='no tensor of a LIFT'):
+        convert([path, out])
