@@ -2,22 +2,23 @@
 
 import copy
 import os
-from collections.abc import Mapping
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmpretrain import get_model
-from torch import Tensor, nn
+from torch import nn
 
 from .models.classifier import LongTailClassifier, _decode, _encode
-from .safe_load import load_file
-from .tuners import FrozenBase, frozen_keys
+from .models.tuned_states import (
+    TunedBank,
+    load_tuned,
+    read_state,
+    tuned_state,
+)
+from .tuners import frozen_keys
 from .tuners.merge import fold
 
 __all__ = ['TunedBank', 'build_tuned', 'load_tuned', 'merge', 'tuned_state']
-
-State = Mapping[str, Tensor]
 
 
 def build_tuned(
@@ -36,7 +37,7 @@ def build_tuned(
         ValueError: The checkpoint lacks something that the model learns.
     """
     model = get_model(cfg, device='cpu')
-    state, meta = _read(checkpoint)
+    state, meta = read_state(checkpoint)
     state = {key.removeprefix('module.'): v for key, v in state.items()}
     needed = model.state_dict().keys() - frozen_keys(model)
     lacking = sorted(needed - state.keys() - {'fingerprint'})
@@ -104,158 +105,3 @@ def merge(
             buffer = _encode(module._identity(classes))
             module.fingerprint = buffer.to(module.fingerprint.device)
     return merged
-
-
-def tuned_state(model: nn.Module) -> dict[str, Tensor]:
-    """Give a copy of all that training changed, and the fingerprint.
-
-    The base is not in it. ``load_tuned`` restores it bit by bit.
-    """
-    frozen = frozen_keys(model)
-    return {
-        key: value.detach().clone()
-        for key, value in model.state_dict().items()
-        if key not in frozen
-    }
-
-
-def load_tuned(
-    model: LongTailClassifier, source: str | os.PathLike | State
-) -> LongTailClassifier:
-    """Swap the tuned state of a model, while its base stays where it is.
-
-    Only learned tensors are copied, which takes milliseconds. The state may
-    be for other class names (of the same number): they are taken over.
-
-    Args:
-        model: A model in eval mode or not, on any device.
-        source: A checkpoint of a training run or of
-            ``tools/model_converters/publish_tuned.py``, or what
-            :func:`tuned_state` gives. A base tensor that BitFit or the like
-            would learn, and that it does not have, goes back to the base's
-            value.
-
-    Returns:
-        The same model.
-
-    Raises:
-        ValueError: The state is for another base, other tuners or another
-            number of classes (both are named), or lacks a tensor; nothing
-            has changed then.
-    """
-    state, meta = _read(source)
-    _copy(model, _checked(model, state), meta)
-    return model
-
-
-class TunedBank:
-    """Several tuned states over one resident backbone.
-
-    Args:
-        model: The model whose tensors are swapped. Its present state is the
-            bank's first one, under the name ``None``.
-
-    Example:
-        >>> bank = TunedBank(model)
-        >>> bank.add('birds', 'birds_20250101-0123abcd.pth')
-        >>> logits = bank.use('birds')(images)
-    """
-
-    def __init__(self, model: LongTailClassifier) -> None:
-        self.model = model
-        data = dict(getattr(model, '_dataset_meta', None) or {})
-        data.setdefault(
-            'class_counts', getattr(model.head, 'class_counts', None)
-        )
-        meta = dict(dataset_meta=data)
-        self._states = {None: (_checked(model, tuned_state(model)), meta)}
-
-    def add(self, name: str, source: str | os.PathLike | State) -> None:
-        """Read a state onto the model's device, see :func:`load_tuned`."""
-        state, meta = _read(source)
-        self._states[name] = _checked(self.model, state), meta
-
-    def use(self, name: str | None) -> LongTailClassifier:
-        """Swap a state in, and give the model.
-
-        Raises:
-            ValueError: No state has that name.
-        """
-        if name not in self._states:
-            known = ', '.join(repr(known) for known in self._states)
-            raise ValueError(
-                f'{name!r} is not in the bank (argument `name`); known: '
-                f'{known}.'
-            )
-        _copy(self.model, *self._states[name])
-        return self.model
-
-
-def _read(source) -> tuple[State, dict]:
-    if isinstance(source, (str, os.PathLike)):
-        source = load_file(source)
-    if isinstance(source.get('state_dict'), Mapping):
-        return source['state_dict'], source.get('meta') or {}
-    return source, {}
-
-
-def _checked(model: LongTailClassifier, state: State) -> dict[str, Tensor]:
-    """Give the tensors to copy, on the model's device and complete."""
-    if not isinstance(model, LongTailClassifier):
-        raise ValueError(
-            'Tuned states are swapped in a lift_mm.LongTailClassifier, which '
-            f'knows its base; {type(model).__name__} is none (key '
-            '`model.type`).'
-        )
-    state = {key.removeprefix('module.'): v for key, v in state.items()}
-    if 'fingerprint' not in state:
-        raise ValueError(
-            'The state has no fingerprint, so that its base is unknown: it '
-            'is no tuned state of lift_mm (argument `source`).'
-        )
-    own = model.state_dict()
-    guards = {
-        name.removesuffix('frozen_base'): module
-        for name, module in model.named_modules()
-        if isinstance(module, FrozenBase)
-    }
-    if not all(guard.tuned for guard in guards.values()):
-        raise ValueError(
-            'Tuned states cannot be swapped inside `disabled(model)` '
-            '(argument `model`).'
-        )
-    stored = _decode(state['fingerprint'])
-    model._check(model._identity(stored['classes']), stored, False)
-    originals = {
-        root + key: value
-        for root, guard in guards.items()
-        for key, value in guard._originals.items()
-    }
-    found = {}
-    for key in own.keys() - frozen_keys(model):
-        value = state.get(key, originals.get(key))
-        if key == 'fingerprint':
-            value = _encode(model._identity(stored['classes']))
-        elif value is None or value.shape != own[key].shape:
-            have = 'absent' if value is None else str(tuple(value.shape))
-            raise ValueError(
-                f'{key} of the tuned state is {have}, the model has '
-                f'{tuple(own[key].shape)}; nothing was loaded (argument '
-                '`source`).'
-            )
-        found[key] = value.to(own[key].device)
-    return found
-
-
-@torch.no_grad()
-def _copy(model: LongTailClassifier, state: State, meta: dict) -> None:
-    own = model.state_dict()
-    for key, value in state.items():
-        if key != 'fingerprint':
-            own[key].copy_(value)
-    model.fingerprint = state['fingerprint'].clone()
-    data = meta.get('dataset_meta')
-    if data:
-        model._dataset_meta = data  # inferencers name predictions by it
-        if hasattr(model.head, 'class_counts') and 'class_counts' in data:
-            model.head.class_counts = data['class_counts']

@@ -1,5 +1,7 @@
 """The config of a merged model: mmpretrain's own parts as far as possible."""
 
+import inspect
+
 from mmpretrain.models import VisionTransformer
 from mmpretrain.models.classifiers import ImageClassifier
 from torch import nn
@@ -17,6 +19,12 @@ _STARTING = (
     'init_cfg',
     'pretrained',
 )
+
+
+def can_widen(net: nn.Module) -> bool:
+    """Whether the config of a backbone can name MLPs of any width."""
+    known = inspect.signature(type(net)).parameters
+    return 'layer_cfgs' in known and hasattr(net, 'layers')
 
 
 def vit_config(net: VisionTransformer) -> dict:
@@ -48,7 +56,7 @@ def vit_config(net: VisionTransformer) -> dict:
     )
 
 
-def describe_layers(config: dict, net: VisionTransformer) -> None:
+def describe_layers(config: dict, net: nn.Module) -> None:
     """Put into a ViT's config what merging has changed in its layers."""
     given = config.get('layer_cfgs') or {}
     if isinstance(given, dict):
@@ -89,7 +97,7 @@ def backbone_config(tuned: dict, net: nn.Module) -> dict:
         config = vit_config(net)
     else:
         config = {k: v for k, v in inner.items() if k not in _STARTING}
-    if isinstance(net, VisionTransformer):
+    if can_widen(net):
         describe_layers(config, net)
     if not any(True for _ in remaining(net)):
         return config

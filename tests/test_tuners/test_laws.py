@@ -64,7 +64,6 @@ def test_every_tuner_fits_the_plain_vit():
     assert {(VITS[0], tuner) for tuner in TUNERS} <= set(PAIRS)
 
 
-
 def learn(net, seed=2):
     """Move what learns to where training might have led it."""
     generator = torch.Generator().manual_seed(seed)

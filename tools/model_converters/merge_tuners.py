@@ -15,13 +15,12 @@ import mmpretrain
 import torch
 from mmengine.config import Config, DictAction
 from mmpretrain import get_model
-from mmpretrain.models import VisionTransformer
 from mmpretrain.registry import TRANSFORMS
 from torch import Tensor, nn
 
 import lift_mm
 from lift_mm.apis import build_tuned, class_card, merge
-from lift_mm.models.merged_config import model_config
+from lift_mm.models.merged_config import can_widen, model_config
 from lift_mm.safe_load import load_file
 
 # What only training reads.
@@ -147,8 +146,7 @@ def main(args=None) -> None:
             '`model.backbone.type`, which must be lift_mm.TunedBackbone).'
         )
     tuned, meta = build_tuned(cfg, args.checkpoint)
-    # Other backbones have no config for an MLP of another width.
-    widen = isinstance(tuned.backbone, VisionTransformer)
+    widen = can_widen(tuned.backbone)
     merged = merge(tuned, args.strict, widen, log=False)
     out = Path(args.out)
     out = out.with_suffix('') if out.suffix in ('.pth', '.py') else out
