@@ -72,6 +72,8 @@ def describe_layers(config: dict, net: nn.Module) -> None:
         act = ffn.layers[0][1]
         if isinstance(act, SplitActivation):
             inner = new.get('act_cfg', dict(type='GELU'))
+            if str(inner['type']).endswith('SplitAct'):  # fused before
+                inner = inner.get('act_cfg', dict(type='GELU'))
             new['act_cfg'] = dict(
                 type='lift_mm.SplitAct', tail=act.tail, act_cfg=inner
             )
@@ -146,7 +148,8 @@ def model_config(old: dict, model: ImageClassifier, meta: dict) -> dict:
     inner = old['backbone']['backbone']
     head = {k: v for k, v in old['head'].items() if k not in ('loss', 'init')}
     if head.get('post_hoc_tau'):
-        head['class_counts'] = meta.get('dataset_meta', {})['class_counts']
+        counts = (meta.get('dataset_meta') or {}).get('class_counts')
+        head['class_counts'] = counts or head.get('class_counts')
     new = dict(
         type='ImageClassifier',
         backbone=backbone_config(old['backbone'], model.backbone),
@@ -157,7 +160,9 @@ def model_config(old: dict, model: ImageClassifier, meta: dict) -> dict:
         new['neck'] = dict(neck)
         if 'CLIPProjection' in str(neck.get('type')):
             new['neck'].pop('pretrained', None)
-            new['neck'].setdefault('arch', inner.get('arch', 'ViT-B-16'))
+            resnet = 'ResNet' in str(inner['type'])
+            arch = inner.get('arch', 'RN50' if resnet else 'ViT-B-16')
+            new['neck'].setdefault('arch', arch)
     if old.get('data_preprocessor'):
         new['data_preprocessor'] = old['data_preprocessor']
     return new

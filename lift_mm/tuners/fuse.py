@@ -39,12 +39,15 @@ class SplitActivation(nn.Module):
     """An activation whose last units are ReLUs.
 
     Args:
-        act: Activation of the other units.
+        act: Elementwise activation of the other units, or another of this
+            class, to whose ReLUs further ones are added.
         tail: Number of ReLUs.
     """
 
     def __init__(self, act: nn.Module, tail: int) -> None:
         super().__init__()
+        if isinstance(act, SplitActivation):
+            act, tail = act.act, act.tail + tail
         self.act = act
         self.tail = tail
 

@@ -42,7 +42,7 @@ def fold(net: nn.Module, widen: bool = True) -> list[str]:
             branch = block.module._modules.get('adaptformer')
             if branch in branches - done:
                 reason = why_not(block, branch)
-                if not widen:
+                if reason is None and not widen:
                     reason = 'a config cannot describe the wider MLP'
                 if reason is None:
                     fuse(block, branch)
