@@ -6,6 +6,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 torch.set_num_threads(1)
 
@@ -16,3 +17,11 @@ def scratch_cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp('cache')
     os.environ['LIFT_MM_CACHE'] = str(folder)
     return folder
+
+
+@pytest.fixture(scope='module', autouse=True)
+def restored_scope():
+    """A runner sets the default scope for whatever is built later."""
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict = before

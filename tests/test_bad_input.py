@@ -148,7 +148,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize('spoil, sentence', CASES, ids=lambda c: str(c)[:30])
+@pytest.mark.parametrize(
+    'spoil, sentence', CASES, ids=[case[0].__name__ for case in CASES]
+)
 def test_mistake(cfg, photos, clip, tmp_path, monkeypatch, spoil, sentence):
     def offline(*args, **kwargs):
         raise ConnectionError('no route to host')

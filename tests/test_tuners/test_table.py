@@ -25,6 +25,14 @@ TINY = dict(img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2)
 # Name in the docs, and a tiny config of it (None: built by tiny_backbones).
 BACKBONES = {
     'lift_mm.CLIPViT': 'CLIPViT',
+    'lift_mm.CLIPResNet': dict(
+        type='lift_mm.CLIPResNet',
+        arch=dict(
+            embed_dim=16,
+            vision_cfg=dict(layers=[1, 1, 1, 1], width=8, image_size=32),
+            text_cfg={},
+        ),
+    ),
     'VisionTransformer (ImageNet-21k, MAE)': 'VisionTransformer',
     'VisionTransformer (DINOv2: layer scale)': dict(
         VIT, layer_scale_init_value=0.1
@@ -85,7 +93,9 @@ def outcome(config, tuner: dict) -> str:
         attach_tuners(net, [tuner], 30)
     except ValueError as error:
         return str(error)
-    out = feature(net)
+    small = isinstance(config, str) or 'CLIPResNet' not in config['type']
+    side = 16 if small else 32
+    out = feature(net, torch.randn(2, 3, side, side))
     (out * torch.randn_like(out)).sum().backward()
     for name, parameter in learned_parameters(net).items():
         assert parameter.grad is not None, f'{name} is never used'
