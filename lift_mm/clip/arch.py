@@ -92,6 +92,41 @@ def is_resnet(config: dict) -> bool:
     return 'timm_model_name' not in vision and not isinstance(layers, int)
 
 
+def is_projected(config: dict) -> bool:
+    """Say whether the tower's features lie in the space of text already.
+
+    So do those of a ResNet, whose pool projects, and those of a timm tower
+    without projection (SigLIP).
+    """
+    vision = config['vision_cfg']
+    if 'timm_model_name' in vision:
+        return vision.get('timm_proj', 'linear') == 'none'
+    return is_resnet(config)
+
+
+def timm_config(config: dict) -> dict:
+    """Give the settings of a timm image tower, with defaults filled in.
+
+    Args:
+        config: A model config as :func:`model_config` gives it.
+
+    Raises:
+        ValueError: The tower is not of timm, or pools outside of timm.
+    """
+    vision = {'timm_pool': 'avg', 'image_size': 224, **config['vision_cfg']}
+    reason = None
+    if 'timm_model_name' not in vision:
+        reason = 'no timm_model_name: CLIPViT and CLIPResNet build the others'
+    elif vision['timm_pool'] in ('abs_attn', 'rot_attn'):
+        reason = f'timm_pool={vision["timm_pool"]!r}, a pool of open_clip'
+    if reason:
+        raise ValueError(
+            'CLIPTimm builds image towers of timm, and this one has '
+            f'{reason} (key `backbone.arch`).'
+        )
+    return vision
+
+
 def resnet_config(config: dict) -> dict:
     """Give the settings of a ResNet image tower, with defaults filled in.
 
@@ -142,7 +177,8 @@ def vision_config(config: dict) -> dict:
     vision = dict(config['vision_cfg'])
     reason = None
     if 'timm_model_name' in vision:
-        reason = f'timm_model_name={vision["timm_model_name"]!r}'
+        name = vision['timm_model_name']
+        reason = f'timm_model_name={name!r}, which CLIPTimm builds'
     elif is_resnet(config):
         layers = vision['layers']
         reason = f'layers={layers!r} (a ResNet), which CLIPResNet builds'

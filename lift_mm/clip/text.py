@@ -17,7 +17,14 @@ from torch import Tensor
 
 from .arch import model_config
 from .names import clean_name
-from .weights import State, check_fit, decide_quick_gelu, locate, read
+from .weights import (
+    State,
+    check_fit,
+    decide_quick_gelu,
+    locate,
+    projection,
+    read,
+)
 
 # Fewer prompts than this take seconds; more deserve a progress bar.
 _SHOW_PROGRESS = 2000
@@ -116,7 +123,7 @@ class TextTower:
         self.rows: set | None = None
         self._load(state, arch_name or 'this model config', pretrained)
         self.context_length = int(self.tokenizer.context_length)
-        self.visual_proj = state.get('visual.proj')
+        self.visual_proj = projection(state)
         self.source = pretrained
 
     def _load(self, state: State, arch: str, source: str) -> None:
@@ -266,7 +273,7 @@ def class_embeddings(
         cache: Read and write the cache.
 
     Returns:
-        Text features (C, E) and the image projection ``visual.proj`` (D, E)
+        Text features (C, E) and the image projection (D, E)
         of the same weights (None where they have none).
 
     Raises:
@@ -281,7 +288,7 @@ def class_embeddings(
     tower = TextTower(arch, pretrained, quick_gelu)
     found = dict(text=tower.encode(names, templates, device))
     if tower.visual_proj is not None:
-        found['proj'] = tower.visual_proj.float().contiguous()
+        found['proj'] = tower.visual_proj.contiguous()
     if cache:
         _save_atomically(found, cached)
     return found['text'], found.get('proj')

@@ -87,6 +87,20 @@ def to_vit(state: State, avg_pool: bool = False) -> State:
     return out
 
 
+def projection(state: State) -> Tensor | None:
+    """Give the projection from features to the space of text, (D, E).
+
+    ``visual.proj`` of a ViT, or the last linear layer of a timm tower; None
+    where the features lie there already.
+    """
+    if 'visual.proj' in state:
+        return state['visual.proj'].float()
+    for key in ('visual.head.proj.weight', 'visual.trunk.head.weight'):
+        if key in state:
+            return state[key].float().T
+    return None
+
+
 def resize_positions(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     """Fit a square grid of position embeddings to another image size.
 

@@ -5,6 +5,7 @@ from .class_token import ClassToken
 from .classifier import LongTailClassifier
 from .clip_projection import CLIPProjection
 from .clip_resnet import CLIPResNet
+from .clip_timm import CLIPTimm
 from .clip_vit import CLIPViT
 from .heads import CosineHead
 from .inits import SemanticInit
@@ -18,6 +19,7 @@ del _mmpretrain
 __all__ = [
     'CLIPProjection',
     'CLIPResNet',
+    'CLIPTimm',
     'CLIPViT',
     'ClassToken',
     'CosineHead',

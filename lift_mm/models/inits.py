@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from lift_mm.clip.arch import is_resnet, model_config
+from lift_mm.clip.arch import is_projected, model_config
 from lift_mm.clip.templates import DEFAULT, resolve_templates
 from lift_mm.clip.text import class_embeddings
 from lift_mm.registry import WEIGHT_INITIALIZERS
@@ -29,8 +29,9 @@ class SemanticInit:
             of the backbone.
         pretrained: Its weights, likewise.
         quick_gelu: As in ``CLIPViT``, likewise.
-        project: Whether P is used; None does so for all but ResNets. False
-            is for a head behind ``CLIPProjection``.
+        project: Whether P is used; None does so unless the features lie in
+            the space of text already (ResNets, SigLIP). False is for a head
+            behind ``CLIPProjection``.
         cache: Keep text features on disk.
 
     Raises:
@@ -91,7 +92,7 @@ class SemanticInit:
         )
         project = self.project
         if project is None:
-            project = not is_resnet(model_config(self.arch))
+            project = not is_projected(model_config(self.arch))
         if project:
             if proj is None:
                 raise ValueError(

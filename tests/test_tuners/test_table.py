@@ -22,6 +22,16 @@ PATH = Path(__file__).parents[2] / 'docs' / 'backbones_and_tuners.md'
 VIT = dict(CONFIGS['VisionTransformer'])
 TINY = dict(img_size=16, patch_size=4, embed_dim=32, depth=2, num_heads=2)
 
+
+def _open_clip_timm(model: str, pool: str, proj: str | None) -> dict:
+    vision = dict(timm_model_name=model, timm_pool=pool, timm_proj=proj)
+    return dict(
+        type='lift_mm.CLIPTimm',
+        arch=dict(embed_dim=24, vision_cfg=vision, text_cfg={}),
+        timm_kwargs=TINY,
+    )
+
+
 # Name in the docs, and a tiny config of it (None: built by tiny_backbones).
 BACKBONES = {
     'lift_mm.CLIPViT': 'CLIPViT',
@@ -32,6 +42,12 @@ BACKBONES = {
             vision_cfg=dict(layers=[1, 1, 1, 1], width=8, image_size=32),
             text_cfg={},
         ),
+    ),
+    'lift_mm.CLIPTimm (SigLIP)': _open_clip_timm(
+        'vit_base_patch16_siglip_224', 'map', 'none'
+    ),
+    'lift_mm.CLIPTimm (EVA02)': _open_clip_timm(
+        'eva02_base_patch16_clip_224', 'token', None
     ),
     'VisionTransformer (ImageNet-21k, MAE)': 'VisionTransformer',
     'VisionTransformer (DINOv2: layer scale)': dict(
