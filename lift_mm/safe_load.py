@@ -42,7 +42,10 @@ def load_file(path: str | os.PathLike, map_location='cpu') -> dict:
         return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError:
         return _load_runner(path, map_location)
-    except (EOFError, RuntimeError, safetensors.SafetensorError) as error:
+    except OSError:  # names the file and says why
+        raise
+    # A file that is no checkpoint can make any line of the unpickler fail.
+    except Exception as error:
         raise refusal(path, error) from error
 
 
@@ -64,10 +67,10 @@ def refusal(path: str, error: Exception, advice: str = '') -> ValueError:
         )
     if 'TorchScript' in text:
         reason = 'it is a TorchScript archive, save its state_dict() instead.'
-    elif isinstance(error, pickle.UnpicklingError):
-        reason = 'it is damaged or was not written by torch.save.'
+    elif isinstance(error, (RuntimeError, safetensors.SafetensorError)):
+        reason = text.strip().split('\n')[0]
     else:
-        reason = text.strip().split('\n')[0] or type(error).__name__
+        reason = 'it is damaged or was not written by torch.save.'
     return ValueError(f'Checkpoint "{path}" cannot be read: {reason}')
 
 

@@ -149,8 +149,12 @@ def test_refused_and_nothing_changed(fresh, one, tmp_path):
     with disabled(model), pytest.raises(ValueError, match='disabled'):
         apis.load_tuned(model, state)
     same(model.state_dict(), before)
-    with pytest.raises(ValueError, match='LongTailClassifier'):
-        apis.load_tuned(model.backbone, state)
+    for use in (lambda net: apis.load_tuned(net, state), apis.TunedBank):
+        with pytest.raises(ValueError, match='LongTailClassifier'):
+            use(model.backbone)
+    for source in (None, 5):
+        with pytest.raises(ValueError, match='neither the path'):
+            apis.load_tuned(model, source)
 
 
 def test_bank(fresh, one, two, tmp_path):

@@ -216,7 +216,8 @@ def test_crafted_dtype_is_harmless(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'content', [b'', b'not a checkpoint', b'PK\x03\x04 cut short']
+    'content',
+    [b'', b'hello', b'not a checkpoint', b'PK\x03\x04 cut short'],
 )
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
 def test_damaged_file(tmp_path, content, suffix):

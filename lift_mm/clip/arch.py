@@ -56,8 +56,14 @@ def model_config(arch: str | dict) -> dict:
                 f'There is no model config file {arch!r} (key '
                 '`backbone.arch`).'
             )
-        with open(arch, encoding='utf-8') as file:
-            arch = json.load(file)
+        try:
+            with open(arch, encoding='utf-8') as file:
+                arch = json.load(file)
+        except ValueError as error:  # of JSON or of UTF-8
+            raise ValueError(
+                f'The model config file {arch!r} is not JSON ({error}; key '
+                '`backbone.arch`).'
+            ) from error
     if isinstance(arch, str):
         import open_clip
 

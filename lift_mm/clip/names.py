@@ -19,16 +19,23 @@ def read_class_names(path: str) -> list[str]:
         path: Text file in UTF-8. Empty lines at the end are ignored.
 
     Raises:
-        ValueError: The file is missing or empty, or has an empty line
-            between names (the labels behind it would shift).
+        ValueError: The file is missing, empty or not UTF-8, or has an empty
+            line between names (the labels behind it would shift).
     """
     if not os.path.isfile(path):
         raise ValueError(
             f'There is no class name file {path!r}; give one name a line in '
             'label order, or a list of names (dataset key `classes`).'
         )
-    with open(path, encoding='utf-8-sig') as file:
-        names = [line.strip() for line in file.read().rstrip().splitlines()]
+    try:
+        with open(path, encoding='utf-8-sig') as file:
+            text = file.read()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f'The class name file {path!r} is not UTF-8 text ({error}); save '
+            'it as UTF-8 (dataset key `classes`).'
+        ) from error
+    names = [line.strip() for line in text.rstrip().splitlines()]
     if not names or '' in names:
         where = names.index('') + 1 if names else 1
         raise ValueError(

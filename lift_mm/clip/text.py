@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.utils import ProgressBar
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -283,8 +284,10 @@ def class_embeddings(
     path = locate(arch if by_name else None, pretrained)
     cached = _cache_path(arch, path, quick_gelu, names, templates)
     if cache and os.path.isfile(cached):
-        stored = load_file(cached)
-        return stored['text'], stored.get('proj')
+        # A torn file is made anew.
+        with contextlib.suppress(SafetensorError, KeyError):
+            stored = load_file(cached)
+            return stored['text'], stored.get('proj')
     tower = TextTower(arch, pretrained, quick_gelu)
     found = dict(text=tower.encode(names, templates, device))
     if tower.visual_proj is not None:

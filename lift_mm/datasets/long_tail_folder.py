@@ -72,6 +72,8 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
             '.bmp',
             '.pgm',
             '.tif',
+            '.tiff',
+            '.webp',
         ),
         test_mode: bool = False,
         **kwargs,

@@ -106,15 +106,14 @@ class LongTailList(ImageFilesMixin, BaseDataset):
         return text.removeprefix('\ufeff').split('\n')
 
     def _parse(self, line: str, number: int) -> tuple[str, int]:
-        try:
-            path, label = line.strip().rsplit(maxsplit=1)
-            return path, int(label)
-        except ValueError:
+        path, *label = line.strip().rsplit(maxsplit=1)
+        if not label or not label[0].isdecimal():
             raise ValueError(
                 f'{self.ann_file!r}, line {number}, is {line.strip()!r}, '
-                'but each line must be a path, a blank and a whole number, '
-                'the label (dataset key `ann_file`).'
-            ) from None
+                'but each line must be a path, a blank and a whole number '
+                'of at least 0, the label (dataset key `ann_file`).'
+            )
+        return path, int(label[0])
 
     def _names_beside(self) -> Sequence[str]:
         path = osp.join(osp.dirname(self.ann_file), 'class_names.txt')

@@ -95,12 +95,16 @@ class ClassInfoHook(Hook):
             self._tell(runner, meta['classes'], list(meta['class_counts']))
         state = checkpoint.get('state_dict', checkpoint)
         head = getattr(_unwrap(runner.model), 'head', None)
-        lacks = not any(
-            key.removeprefix('module.').startswith('head.') for key in state
-        )
-        if lacks and head is not None and hasattr(head, 'init_weights'):
+        if head is None or not hasattr(head, 'init_weights'):
+            return
+        stored = {k.removeprefix('module.'): v for k, v in state.items()}
+        if any(
+            getattr(stored.get(f'head.{key}'), 'shape', None) != value.shape
+            for key, value in head.state_dict().items()
+        ):
             print_log(
-                'The checkpoint has no head; it starts as in a new run.',
+                'The checkpoint has no head that fits; it starts as in a new '
+                'run.',
                 logger='current',
             )
             head.is_init = False
@@ -126,7 +130,15 @@ class ClassInfoHook(Hook):
         if names is None:
             return
         self._counted = counts is not None
-        listeners = list(_unwrap(runner.model).modules())
+        model = _unwrap(runner.model)
+        size = getattr(getattr(model, 'head', None), 'num_classes', None)
+        if size not in (None, len(names)):
+            raise ValueError(
+                f'The head has num_classes={size} (key '
+                f'`model.head.num_classes`) and the dataset {len(names)} '
+                'class names (dataset key `classes`); they must agree.'
+            )
+        listeners = list(model.modules())
         for loop in (runner._val_loop, runner._test_loop):
             evaluator = getattr(loop, 'evaluator', None)
             listeners += getattr(evaluator, 'metrics', [])

@@ -28,16 +28,19 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
       even when short, with the divisor unchanged (LIFT's program does so).
     """
 
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._first = True
+        self._seed = self.runner.seed
+
     def run_epoch(self) -> None:
         """Iterate one epoch, or what is left of it."""
         runner, loader = self.runner, self.dataloader
+        done = self._resume_epoch() if self._first else 0
+        self._first = False
         for dataset in _datasets(loader.dataset):
             dataset.set_seed(runner.seed)
             dataset.set_epoch(self._epoch)
-        done = self._iter - self._epoch * len(loader)
-        # All of them: saved after the last step, before the epoch's hooks.
-        if not 0 <= done <= len(loader):  # another batch size
-            done = 0
         runner.call_hook('before_train_epoch')
         runner.model.train()
         accumulate_by_epoch(
@@ -48,6 +51,24 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 self.run_iter(index, batch)
         runner.call_hook('after_train_epoch')
         self._epoch += 1
+
+    def _resume_epoch(self) -> int:
+        """Give the batches of this epoch that were trained before.
+
+        Only the first epoch of a run can have such.
+        """
+        sampler = self.dataloader.sampler
+        if getattr(sampler, 'seed', None) == self._seed:
+            # Built before the checkpoint brought the seed of its run.
+            sampler.seed = self.runner.seed
+        hub, size = self.runner.message_hub, len(self.dataloader)
+        # Saved with each checkpoint. With another batch size nothing tells
+        # which images were seen: the epoch begins anew.
+        same = hub.get_info('batches_per_epoch', size) == size
+        hub.update_info('batches_per_epoch', size)
+        done = self._iter - self._epoch * size
+        # All of them: saved after the last step, before the epoch's hooks.
+        return done if same and 0 <= done <= size else 0
 
     def run_iter(self, idx: int, data_batch) -> None:
         """Make one step with random numbers of its own."""

@@ -110,22 +110,23 @@ class LongTailMetric(BaseMetric):
 
         Args:
             data_batch: Not used.
-            data_samples: Predictions with ``gt_label`` and ``pred_score``
-                (probabilities, shape ``(C,)``). ``pred_label`` goes before
-                the place of the highest score.
+            data_samples: Predictions, as ``DataSample`` or dict, with
+                ``gt_label`` and ``pred_score`` (probabilities, shape
+                ``(C,)``). ``pred_label`` goes before the place of the
+                highest score.
+
+        Raises:
+            ValueError: The training counts are unknown, or a prediction
+                lacks label or score.
         """
         self._groups()  # better now than after the last image
         if not data_samples:
             return
-        scores = torch.stack([s['pred_score'] for s in data_samples]).float()
+        scores = torch.stack(_column(data_samples, 'pred_score')).float()
         confidences, predictions = scores.max(dim=1)
         if 'pred_label' in data_samples[0]:
-            predictions = torch.cat(
-                [s['pred_label'].reshape(-1)[:1] for s in data_samples]
-            )
-        labels = torch.cat(
-            [s['gt_label'].reshape(-1)[:1] for s in data_samples]
-        )
+            predictions = torch.cat(_firsts(data_samples, 'pred_label'))
+        labels = torch.cat(_firsts(data_samples, 'gt_label'))
         # One transfer a batch. Tuples, one for each image, so that the
         # images that a distributed sampler repeats can be cut off.
         columns = [
@@ -217,6 +218,25 @@ class LongTailMetric(BaseMetric):
         if text not in self._logged:
             self._logged.add(text)
             MMLogger.get_current_instance().info(text)
+
+
+def _column(samples: Sequence, key: str) -> list[torch.Tensor]:
+    if not all(key in sample for sample in samples):
+        raise ValueError(
+            f'A prediction has no {key!r}: LongTailMetric needs labelled '
+            'images and a head that gives `pred_score` (keys '
+            '`test_dataloader.dataset` and `model.head`).'
+        )
+    return [
+        torch.as_tensor(
+            sample[key] if isinstance(sample, dict) else sample.get(key)
+        )
+        for sample in samples
+    ]
+
+
+def _firsts(samples: Sequence, key: str) -> list[torch.Tensor]:
+    return [value.reshape(-1)[:1] for value in _column(samples, key)]
 
 
 def _counts(values: Sequence[int] | None, key: str) -> list[int] | None:

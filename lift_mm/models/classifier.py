@@ -12,7 +12,6 @@ from lift_mm.registry import MODELS
 from lift_mm.tuners import FrozenBase
 
 _UNKNOWN = '0' * 64
-_TUNED = ('TunedBackbone', 'lift_mm.TunedBackbone')
 
 
 @MODELS.register_module()
@@ -77,15 +76,18 @@ class LongTailClassifier(ImageClassifier):
             if isinstance(module, FrozenBase)
         }
         base = {root + k for root, guard in guards.items() for k in guard.keys}
+        whole = base <= state_dict.keys()
         if key in state_dict:  # otherwise plain weights: nothing to compare
             stored = _decode(state_dict[key])
-            whole = base <= state_dict.keys()
             self._check(self._identity(classes), stored, whole)
             if classes == _UNKNOWN:
                 classes = stored['classes']
             own = self.state_dict(prefix=prefix)
             for name in base:
                 state_dict.setdefault(name, own[name])
+        elif whole:
+            for root, guard in guards.items():
+                guard.start_from(state_dict, root)
         for root, guard in guards.items():
             keys = [k for k in guard.keys if root + k in state_dict]
             guard.notice({k: state_dict[root + k] for k in keys})
@@ -117,32 +119,39 @@ class LongTailClassifier(ImageClassifier):
 
 def _connect(backbone, neck, head):
     """Fill in what one part of the config knows and another needs."""
-    if not isinstance(backbone, dict) or backbone.get('type') not in _TUNED:
-        return backbone, neck, head
-    backbone = dict(backbone)
-    if isinstance(head, dict):
-        if head.get('num_classes') is not None:
-            backbone.setdefault('num_classes', head['num_classes'])
-    elif head is not None:
-        classes = getattr(head, 'num_classes', None)
-        backbone.setdefault('num_classes', classes)
-    inner = backbone['backbone']
-    if not isinstance(inner, dict) or 'CLIP' not in str(inner.get('type')):
+    inner = backbone  # a bare CLIP tower knows its weights, too
+    if _kind(backbone) == 'TunedBackbone':
+        backbone = dict(backbone)
+        if isinstance(head, dict):
+            if head.get('num_classes') is not None:
+                backbone.setdefault('num_classes', head['num_classes'])
+        elif head is not None:
+            classes = getattr(head, 'num_classes', None)
+            backbone.setdefault('num_classes', classes)
+        inner = backbone.get('backbone')
+    if 'CLIP' not in _kind(inner):
         return backbone, neck, head
     clip = {
         key: inner[key]
         for key in ('arch', 'pretrained', 'quick_gelu')
         if inner.get(key) is not None
     }
-    resnet = 'ResNet' in str(inner['type'])
+    resnet = 'ResNet' in _kind(inner)
     clip.setdefault('arch', 'RN50' if resnet else 'ViT-B-16')
     if isinstance(head, dict) and isinstance(head.get('init'), dict):
-        if 'SemanticInit' in str(head['init'].get('type')):
+        if _kind(head['init']) == 'SemanticInit':
             head = dict(head, init={**clip, **head['init']})
-    if isinstance(neck, dict) and 'CLIPProjection' in str(neck.get('type')):
+    if _kind(neck) == 'CLIPProjection':
         clip.pop('quick_gelu', None)
         neck = {**clip, **neck}
     return backbone, neck, head
+
+
+def _kind(config) -> str:
+    """Give the type a config asks for, without scope; '' for no config."""
+    kind = config.get('type') if isinstance(config, dict) else ''
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return name.rpartition('.')[2]
 
 
 def _encode(identity: dict) -> Tensor:

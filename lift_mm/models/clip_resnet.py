@@ -159,6 +159,7 @@ class CLIPResNet(BaseBackbone):
                 f'img_size={size!r} of CLIPResNet must be a multiple of '
                 f'{_STRIDE} (key `backbone.img_size`).'
             )
+        self.img_size = (size, size)
         width = vision['width']
         self.conv1 = _conv(3, width // 2, 3, stride=2)
         self.bn1 = nn.BatchNorm2d(width // 2)

@@ -31,6 +31,7 @@ class CosineHead(ClsHead):
 
     Raises:
         ValueError: A size that is not positive.
+        TypeError: An ``init`` that is no config.
     """
 
     def __init__(
@@ -62,6 +63,11 @@ class CosineHead(ClsHead):
         self.class_names: Sequence[str] | None = None
         if isinstance(init, dict):
             init = WEIGHT_INITIALIZERS.build(dict(init, _scope_='lift_mm'))
+        elif init is not None and not callable(init):
+            raise TypeError(
+                f'init={init!r} of CosineHead must be None or a dict such as '
+                "dict(type='SemanticInit') (key `model.head.init`)."
+            )
         self.init = init
         self.fc = NormProduct(in_channels, num_classes)
         with torch.no_grad():
@@ -104,12 +110,14 @@ class CosineHead(ClsHead):
         """Turn logits into predictions, adjusted by ``post_hoc_tau``."""
         if self.post_hoc_tau:
             counts = self.class_counts
-            if counts is None or min(counts) <= 0:
+            fit = counts is not None and len(counts) == self.num_classes
+            if not fit or min(counts) <= 0:
                 raise ValueError(
                     f'post_hoc_tau={self.post_hoc_tau} needs a positive '
-                    f'number of training images of each class and has '
-                    f'{counts}: give `model.head.class_counts`, or test a '
-                    'checkpoint that lift_mm wrote.'
+                    f'number of training images for each of the '
+                    f'{self.num_classes} classes and has {counts}: give '
+                    '`model.head.class_counts`, or test a checkpoint that '
+                    'lift_mm wrote.'
                 )
             prior = cls_score.new_tensor(counts, dtype=torch.float64)
             prior = (prior / prior.sum()).log().to(cls_score)

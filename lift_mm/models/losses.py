@@ -101,12 +101,18 @@ class LogitAdjustedLoss(nn.Module):
             ValueError: The class counts are unknown or do not fit.
         """
         prior = self.log_prior
-        if prior is None or len(prior) != cls_score.shape[1]:
-            known = 'none' if prior is None else len(prior)
+        if prior is None:
             raise ValueError(
                 f'LogitAdjustedLoss needs {cls_score.shape[1]} class counts '
-                f"and has {known}: keep dict(type='lift_mm.ClassInfoHook') "
-                'in `custom_hooks`, or give `head.loss.class_counts`.'
+                "and has none: keep dict(type='lift_mm.ClassInfoHook') in "
+                '`custom_hooks`, or give `head.loss.class_counts`.'
+            )
+        if len(prior) != cls_score.shape[1]:
+            raise ValueError(
+                f'The head gives {cls_score.shape[1]} logits and the '
+                f'training set has {len(prior)} classes; they must agree '
+                '(keys `model.head.num_classes` and '
+                '`head.loss.class_counts`).'
             )
         prior = prior.to(cls_score.device)
         loss = F.cross_entropy(

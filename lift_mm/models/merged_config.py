@@ -130,6 +130,8 @@ def left_tuners(tuned: dict, net: nn.Module) -> list[dict]:
         if config.get('deep', True):
             left = set(places[spec['type']])
             config['layers'] = sorted(left & set(spec.get('layers', left)))
+            if not config['layers']:  # all of this one was merged
+                continue
         found.append(config)
     return found
 

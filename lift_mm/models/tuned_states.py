@@ -18,6 +18,11 @@ def read_state(source: str | os.PathLike | State) -> tuple[State, dict]:
     """Give the tensors and the meta of a checkpoint, from its path or not."""
     if isinstance(source, (str, os.PathLike)):
         source = load_file(source)
+    if not isinstance(source, Mapping):
+        raise ValueError(
+            f'{source!r} is neither the path of a checkpoint nor a dict of '
+            'tensors (argument `source`).'
+        )
     if isinstance(source.get('state_dict'), Mapping):
         return source['state_dict'], source.get('meta') or {}
     return source, {}
@@ -79,6 +84,7 @@ class TunedBank:
     """
 
     def __init__(self, model: LongTailClassifier) -> None:
+        _check_model(model)
         self.model = model
         data = dict(getattr(model, '_dataset_meta', None) or {})
         data.setdefault(
@@ -108,14 +114,18 @@ class TunedBank:
         return self.model
 
 
-def _checked(model: LongTailClassifier, state: State) -> dict[str, Tensor]:
-    """Give the tensors to copy, on the model's device and complete."""
+def _check_model(model: torch.nn.Module) -> None:
     if not isinstance(model, LongTailClassifier):
         raise ValueError(
             'Tuned states are swapped in a lift_mm.LongTailClassifier, which '
             f'knows its base; {type(model).__name__} is none (key '
             '`model.type`).'
         )
+
+
+def _checked(model: LongTailClassifier, state: State) -> dict[str, Tensor]:
+    """Give the tensors to copy, on the model's device and complete."""
+    _check_model(model)
     state = {key.removeprefix('module.'): v for key, v in state.items()}
     if 'fingerprint' not in state:
         raise ValueError(

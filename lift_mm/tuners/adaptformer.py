@@ -1,5 +1,6 @@
 """AdaptFormer: a bottleneck beside each MLP (Chen et al., NeurIPS 2022)."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -19,6 +20,7 @@ class AdaptFormerBranch(Bottleneck):
         super().__init__(dims, hidden_dims, init)
         self.scale = Parameter(self.norm.weight.new_ones(1))
         self._x: Tensor | None = None
+        self._graph = False  # whether x was read while a graph was kept
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the residual stream, (B, N, D) -> (B, N, D)."""
@@ -27,16 +29,33 @@ class AdaptFormerBranch(Bottleneck):
     def tap(self, module: nn.Module, args: tuple) -> None:
         """Keep what the MLP's norm reads (pre-hook of that norm)."""
         self._x = args[0]
+        self._graph = torch.is_grad_enabled()
 
     def add(self, module: nn.Module, args: tuple, out: Tensor) -> Tensor:
-        """Add the branch to the block's output (hook of the block)."""
+        """Add the branch to the block's output (hook of the block).
+
+        Raises:
+            ValueError: The block recomputes what is inside it.
+        """
         x, self._x = self._x, None
-        return out + self(x) if self.enabled else out
+        if not self.enabled:
+            return out
+        if self._graph != torch.is_grad_enabled():
+            raise ValueError(
+                'Activation checkpointing (reentrant) of a block gives '
+                'AdaptFormer wrong gradients; drop the key '
+                '`activation_checkpointing`, or checkpoint with '
+                'use_reentrant=False.'
+            )
+        return out + self(x)
 
 
 @TUNERS.register_module()
 class AdaptFormer(BottleneckTuner):
     """LIFT's default: a parallel bottleneck fed by the residual stream.
+
+    It reads what the norm in front of the MLP reads. SwinV2 has that norm
+    behind the MLP, whose output the branch then reads.
 
     Args: see :class:`~.bottleneck.BottleneckTuner`.
     """

@@ -1,6 +1,7 @@
 """What every tuner is: settings, and modules attached by torch hooks."""
 
 import contextlib
+import copy
 import difflib
 import inspect
 from collections.abc import Iterable, Sequence
@@ -193,17 +194,43 @@ def check_choice(tuner: Tuner, key: str, value, known: tuple) -> None:
         )
 
 
+def check_choices(tuner: Tuner, key: str, values, known: tuple) -> list:
+    """Give a setting that is one or several of the known ones as a list.
+
+    Raises:
+        ValueError: It is none of them, or names one twice.
+    """
+    chosen = [values] if isinstance(values, str) else values
+    if not isinstance(chosen, (list, tuple)) or not chosen:
+        chosen = [values]  # one that is not known
+    for value in chosen:
+        check_choice(tuner, key, value, known)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f'{key}={values!r} of {type(tuner).__name__} names one twice '
+            '(key `backbone.tuners`).'
+        )
+    return list(chosen)
+
+
 def build_tuner(config: dict | Tuner, index: int) -> Tuner:
     """Build one entry of ``tuners``.
 
     Raises:
-        ValueError: No tuner has that name, or it has no such setting; what
-            is possible is listed.
+        ValueError: It is no config, no tuner has that name, or it has no
+            such setting; what is possible is listed.
     """
     if isinstance(config, Tuner):
-        return config
+        return copy.copy(config)  # sizes of this net are filled in
+    if not isinstance(config, dict):
+        raise ValueError(
+            f'tuners[{index}]={config!r} must be a dict, as in '
+            "tuners=[dict(type='AdaptFormer')]."
+        )
     settings = dict(config)
-    name = str(settings.pop('type', None)).removeprefix('lift_mm.')
+    name = settings.pop('type', None)
+    name = name.__name__ if isinstance(name, type) else str(name)
+    name = name.removeprefix('lift_mm.')
     TUNERS.import_from_location()
     if name not in TUNERS.module_dict:
         known = sorted(TUNERS.module_dict)
@@ -242,6 +269,11 @@ def attach_tuners(
     Raises:
         ValueError: A tuner does not exist or does not fit the net.
     """
+    if isinstance(tuners, (dict, str)) or not isinstance(tuners, Iterable):
+        raise ValueError(
+            f'tuners={tuners!r} must be a list, as in '
+            "tuners=[dict(type='AdaptFormer')] (key `backbone.tuners`)."
+        )
     tuners = [build_tuner(config, i) for i, config in enumerate(tuners)]
     if not tuners:
         return []

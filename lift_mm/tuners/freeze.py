@@ -63,6 +63,27 @@ class FrozenBase(nn.Module):
         self.fingerprint = fingerprint({**base, **new})
         self.replaced = True
 
+    def start_from(self, state: dict[str, Tensor], root: str) -> None:
+        """Let tuners that copied base values start from another base.
+
+        Args:
+            state: A whole base without tuners that is about to be loaded;
+                what tuners start with is added to it.
+            root: What its keys begin with.
+        """
+        for name in self._originals:
+            self._originals[name] = state[root + name].detach().cpu().clone()
+        net = self._net[0]
+        names = {module: name for name, module in net.named_modules()}
+        for module, name in names.items():
+            if hasattr(module, 'start_values'):  # of MaskedTuning
+                layer = f'{root}{names[module.layer]}.'
+                found = module.start_values(
+                    state[layer + 'weight'], state[layer + 'bias']
+                )
+                for key, value in found.items():
+                    state.setdefault(f'{root}{name}.{key}', value)
+
     def train(self, mode: bool = True) -> 'FrozenBase':
         """Put everything that does not learn back into eval mode."""
         super().train(False)
@@ -157,6 +178,10 @@ def freeze(net: nn.Module, name: str) -> FrozenBase:
     guard = net._modules.get('frozen_base')
     if guard is None:
         net.requires_grad_(False)
+        if hasattr(net, 'frozen_stages'):
+            # Swin and ResNet freeze them again with every ``train()``, and
+            # what tuners have put into them, too.
+            net.frozen_stages = -1
         guard = FrozenBase(net, name)
         net.add_module('frozen_base', guard)
         net.train(net.training)

@@ -9,7 +9,14 @@ from torch.nn import Parameter
 
 from lift_mm.registry import TUNERS
 
-from .base import Layers, Tuner, TunerModule, check_choice, lift_size
+from .base import (
+    Layers,
+    Tuner,
+    TunerModule,
+    check_choice,
+    check_choices,
+    lift_size,
+)
 from .blocks import Block
 
 # Where a target lies: the layer, and its share of the layer's output.
@@ -100,12 +107,9 @@ class LoRA(Tuner):
         sizing: str = 'lift',
     ) -> None:
         super().__init__(layers)
-        targets = [targets] if isinstance(targets, str) else list(targets)
-        for target in targets or ['']:
-            check_choice(self, 'targets', target, tuple(TARGETS))
         check_choice(self, 'sizing', sizing, ('lift', 'lift+'))
         self.rank = rank
-        self.targets = targets
+        self.targets = check_choices(self, 'targets', targets, tuple(TARGETS))
         self.sizing = sizing
 
     def attach(

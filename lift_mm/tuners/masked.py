@@ -36,20 +36,32 @@ class SparseLinear(TunerModule):
         super().__init__()
         self._layer = [layer]  # in a list: the layer is no child of this
         for name, index in dict(weight=weight_index, bias=bias_index).items():
-            base = getattr(layer, name).detach().flatten()
             self.register_buffer(f'{name}_index', index.int())
-            setattr(self, name, Parameter(base[index].clone()))
+        for name, value in self.start_values(layer.weight, layer.bias).items():
+            setattr(self, name, Parameter(value))
+
+    @property
+    def layer(self) -> nn.Linear:
+        """The frozen layer."""
+        return self._layer[0]
+
+    def start_values(self, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
+        """Give what is learned as it is in these tensors of a layer."""
+        return {
+            'weight': weight.detach().flatten()[self.weight_index.long()],
+            'bias': bias.detach().flatten()[self.bias_index.long()],
+        }
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the layer, (..., in) -> (..., out)."""
-        layer = self._layer[0]
+        layer = self.layer
         if not self.enabled:
             return F.linear(x, layer.weight, layer.bias)
         return F.linear(x, self.filled('weight'), self.filled('bias'))
 
     def filled(self, name: str) -> Tensor:
         """Give the frozen tensor with the learned entries in it."""
-        base = getattr(self._layer[0], name)
+        base = getattr(self.layer, name)
         index = getattr(self, f'{name}_index').long()
         values = getattr(self, name).to(base.dtype)
         return base.flatten().index_put((index,), values).view_as(base)
@@ -93,10 +105,11 @@ class MaskedTuning(Tuner):
         super().__init__(layers)
         check_choice(self, 'scope', scope, tuple(SCOPES))
         check_choice(self, 'draw', draw, ('lift', 'lift+'))
-        if ratio is not None and not 0 < ratio <= 1:
+        number = isinstance(ratio, (int, float))
+        if ratio is not None and not (number and 0 < ratio <= 1):
             raise ValueError(
-                f'ratio={ratio!r} of MaskedTuning must lie above 0 and not '
-                'above 1 (key `backbone.tuners`).'
+                f'ratio={ratio!r} of MaskedTuning must be None or a number '
+                'above 0 and not above 1 (key `backbone.tuners`).'
             )
         self.ratio = ratio
         self.scope = scope
@@ -111,6 +124,7 @@ class MaskedTuning(Tuner):
         if self.ratio is None:
             self.ratio = self._automatic(blocks, num_classes)
         stream = torch.Generator().manual_seed(self.seed)
+        learned = 0
         for index in self.chosen:
             block = blocks[index]
             sparse = TunerModule()
@@ -124,7 +138,13 @@ class MaskedTuning(Tuner):
                 part = SparseLinear(layer, *self._positions(layer, stream))
                 sparse.add_module(site, part)
                 layer.forward = part.forward
+                learned += part.weight.numel() + part.bias.numel()
             block.add('masked', sparse, self)
+        if not learned:
+            raise ValueError(
+                f'ratio={self.ratio!r} of MaskedTuning is less than one entry '
+                'of each layer (key `backbone.tuners`).'
+            )
 
     def _automatic(self, blocks: list[Block], num_classes) -> float:
         if not num_classes:
@@ -136,10 +156,10 @@ class MaskedTuning(Tuner):
         dims = blocks[0].dims
         if self.draw == 'lift':
             share = num_classes / (12 * len(blocks) * dims)
-            return max(0.001, share // 0.001 * 0.001)
+            return min(1.0, max(0.001, share // 0.001 * 0.001))
         size = {'attn': 4 * dims + 4, 'mlp': 8 * dims + 5}
         size['all'] = size['attn'] + size['mlp']
-        return num_classes / (len(self.chosen) * size[self.scope])
+        return min(1.0, num_classes / (len(self.chosen) * size[self.scope]))
 
     def _positions(self, layer: nn.Linear, stream) -> tuple[Tensor, Tensor]:
         """Draw flat positions in weight and bias, ascending."""

@@ -2,7 +2,10 @@
 
 import re
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from .blocks import find_blocks
 
 State = dict[str, Tensor]
 
@@ -28,6 +31,15 @@ _LAYERS = {
     'mlp.in_proj': 'ffn.layers.0.0',
     'mlp.out_proj': 'ffn.layers.1',
 }
+# Layers of mmpretrain's ViT, and the sites they are.
+_LAYER_SITES = {
+    'ln1': 'norm1',
+    'ln2': 'norm2',
+    'attn.qkv': 'qkv',
+    'attn.proj': 'proj',
+    'ffn.layers.0.0': 'fc1',
+    'ffn.layers.1': 'fc2',
+}
 # LIFT numbers tuned biases and norms through, block by block.
 _BIASES = (
     'attn.qkv',
@@ -50,11 +62,16 @@ def convert_key(key: str) -> str | None:
         ``layers.3.adaptformer.up.weight``, or None where it has no place.
     """
     lift = re.fullmatch(r'(\w+)_(?:list|tuned)\.(\d+)\.?(.*)', key)
-    if lift:
-        kind, index, leaf = lift[1], int(lift[2]), lift[3]
-        return _lift_key(kind, index, leaf)
     plus = re.fullmatch(r'(?:image_encoder\.)?blocks\.(\d+)\.(.+)', key)
-    return _plus_key(int(plus[1]), plus[2]) if plus else None
+    name = None
+    try:
+        if lift:
+            name = _lift_key(lift[1], int(lift[2]), lift[3])
+        elif plus:
+            name = _plus_key(int(plus[1]), plus[2])
+    except KeyError:  # a name that the programs do not have
+        return None
+    return None if name is None or name.endswith('.') else name
 
 
 def _lift_key(kind: str, index: int, leaf: str) -> str | None:
@@ -62,16 +79,16 @@ def _lift_key(kind: str, index: int, leaf: str) -> str | None:
     first, _, rest = leaf.partition('.')
     if kind in ('adapter', 'adaptformer'):
         name = leaf
-        if rest:
+        if leaf != 'scale':
             name = f'{_BOTTLENECK[first]}.{rest}'
         return f'{block}.{kind}.{name}'
     if kind == 'lora':
         return f'{block}.lora.{first}.{_LORA[rest]}'
-    if kind == 'vpt':
+    if kind == 'vpt' and leaf == 'prompt':
         return f'{block}.vpt.tokens'
     if kind.startswith('ssf_'):
         return f'{block}.ssf.{_SITES[first]}.{rest}'
-    if kind == 'masked_linear':
+    if kind == 'masked_linear' and rest.startswith('optimized_'):
         name = rest.removeprefix('optimized_')
         return f'{block}.masked.{_SITES[first]}.{name}'
     if kind == 'bias':
@@ -120,6 +137,34 @@ def _layer_key(leaf: str) -> str:
     return f'{_LAYERS[name]}.{kind}'
 
 
+def rename_for(net: nn.Module, state: State) -> State:
+    """Give a converted state the names of another net's blocks.
+
+    Args:
+        net: A backbone, e.g. a ViT of timm, whose blocks are
+            ``timm_model.blocks.3`` and not ``layers.3``.
+        state: What :func:`convert` gives.
+    """
+    if not any(key.startswith('backbone.layers.') for key in state):
+        return state
+    names = {module: name for name, module in net.named_modules()}
+    places: dict[str, str] = {}
+    for index, block in enumerate(find_blocks(net)):
+        root = f'layers.{index}.'
+        for ours, site in _LAYER_SITES.items():
+            if site in block.sites:
+                places[root + ours + '.'] = names[block.sites[site]]
+        places[root] = names[block.module]
+    renamed = {}
+    for key, value in state.items():
+        inner = key.removeprefix('backbone.')
+        old = next((p for p in places if inner.startswith(p)), None)
+        if old and inner != key:
+            key = f'backbone.{places[old]}.{inner.removeprefix(old)}'
+        renamed[key] = value
+    return renamed
+
+
 def convert(checkpoint: dict) -> tuple[State, list[str]]:
     """Rename the tensors of a published checkpoint.
 
@@ -143,6 +188,13 @@ def convert(checkpoint: dict) -> tuple[State, list[str]]:
             unplaced.append(key)
         elif key.endswith(('head.weight', 'classifier.weight')):
             converted['head.fc.weight'] = value.float()
+        elif value.dtype == torch.bool:  # LIFT+ saves its masks
+            name = convert_key(f'{key.rpartition(".")[0]}.optimized_params')
+            if name is None:
+                unplaced.append(key)
+                continue
+            index = value.flatten().nonzero().flatten().int()
+            converted[f'backbone.{name}_index'] = index
         elif name := convert_key(key):
             if name.endswith('adaptformer.scale'):
                 value = value.reshape(1)

@@ -8,7 +8,7 @@ from torch.nn import Parameter
 
 from lift_mm.registry import TUNERS
 
-from .base import Layers, Tuner, TunerModule, check_choice
+from .base import Layers, Tuner, TunerModule, check_choices
 from .blocks import Block, find_pool
 
 SITES = {
@@ -76,9 +76,7 @@ class SSF(Tuner):
     ) -> None:
         super().__init__(layers)
         if sites is not None:
-            sites = [sites] if isinstance(sites, str) else list(sites)
-            for site in sites or ['']:
-                check_choice(self, 'sites', site, tuple(SITES))
+            sites = check_choices(self, 'sites', sites, tuple(SITES))
         self.sites = sites
 
     def attach(

@@ -98,10 +98,16 @@ class VPT(Tuner):
     ) -> None:
         """See :meth:`~.base.Tuner.attach`."""
         self._refuse_positions(net, blocks)
+        if any(isinstance(module, Prompt) for module in net.modules()):
+            raise ValueError(
+                'VPT is listed twice, and prompts of one replace those of '
+                'the other (key `backbone.tuners`).'
+            )
         self.chosen = self.select(blocks) if self.deep else [0]
         if self.length is None and self.sizing == 'lift':
             self.length = 10
         self.length = lift_size(self, 'length', num_classes, len(self.chosen))
+        self._refuse_maps(net, len(blocks))
         for index in self.chosen:
             block = blocks[index]
             first = index == self.chosen[0]
@@ -115,9 +121,12 @@ class VPT(Tuner):
         if self.init == 'lift+':
             nn.init.normal_(tokens, std=0.02)
             return
-        stem = getattr(net, 'patch_embed', None)
-        convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
-        if stem is None or not convs:
+        convs = [
+            module
+            for name, module in net.named_modules()
+            if isinstance(module, nn.Conv2d) and 'patch_embed' in name
+        ]
+        if not convs:
             raise ValueError(
                 f"init='lift' of VPT goes by the patch size, and "
                 f"{type(net).__name__} has no patch_embed; use init='lift+' "
@@ -126,6 +135,18 @@ class VPT(Tuner):
         area = math.prod(convs[0].kernel_size)
         bound = math.sqrt(6 / (3 * area + block.dims))
         nn.init.uniform_(tokens, -bound, bound)
+
+    def _refuse_maps(self, net: nn.Module, number: int) -> None:
+        outputs = getattr(net, 'out_indices', ())
+        inside = [i for i in outputs if self.chosen[0] <= i < number - 1]
+        kind = getattr(net, 'out_type', 'cls_token')
+        if inside and kind != 'cls_token':
+            raise ValueError(
+                f'VPT takes its tokens off behind the last block, and '
+                f'out_type={kind!r} of {type(net).__name__} gives all tokens '
+                f'behind block {inside[0]}; use the last block only (key '
+                '`backbone.backbone.out_indices`).'
+            )
 
     def _refuse_positions(self, net: nn.Module, blocks: list[Block]) -> None:
         names = [name for name, _ in net.named_modules()]

@@ -131,6 +131,9 @@ def test_features_are_cached_by_content(tmp_path, monkeypatch):
         with pytest.raises(AssertionError):
             text.class_embeddings(['pickup truck'], **ask)
     assert torch.equal(first, again)
+    (tmp_path / 'cache' / entries[0]).write_bytes(b'torn')
+    anew, _ = text.class_embeddings(['T-shirt'], **ask)
+    assert torch.equal(first, anew)
     state = clip_state()
     state['text_projection'] = state['text_projection'] * 2 + 1
     save_file(state, path)
@@ -162,6 +165,9 @@ def test_class_name_file(tmp_path):
         read_class_names(str(path))
     path.write_text('')
     with pytest.raises(ValueError, match='line 1'):
+        read_class_names(str(path))
+    path.write_bytes(b'caf\xe9')
+    with pytest.raises(ValueError, match='is not UTF-8'):
         read_class_names(str(path))
     with pytest.raises(ValueError, match='no class name file'):
         read_class_names(str(tmp_path / 'absent.txt'))
@@ -204,3 +210,8 @@ def test_model_config_file(tmp_path):
         ['T-shirt'], ['{}'], ARCH, clip_file(tmp_path), cache=False
     )
     assert torch.equal(got, same)
+    path.write_text('{"embed_dim":')
+    with pytest.raises(ValueError, match='is not JSON.*`backbone.arch`'):
+        text.class_embeddings(
+            ['T-shirt'], ['{}'], str(path), clip_file(tmp_path), cache=False
+        )

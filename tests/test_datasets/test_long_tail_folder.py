@@ -40,6 +40,12 @@ def test_folder_without_splits(folders):
     assert paths(build(folders, '')) == paths(dataset)
 
 
+@pytest.mark.parametrize('ending', ['.webp', '.tiff', '.TIF', '.JPEG'])
+def test_common_formats_are_seen(folders, ending):
+    write_image(folders / f'ant/more{ending}')
+    assert build(folders).metainfo['class_counts'] == [6, 1, 10]
+
+
 def test_splits(splits):
     train, test = build(splits), build(splits, 'test', test_mode=True)
     assert train.metainfo['class_counts'] == [5, 1, 10]

@@ -137,7 +137,9 @@ def test_other_line_ends_blank_lines_and_prefix(image_list):
     ]
 
 
-@pytest.mark.parametrize('line', ['a.png', 'a.png b', 'a.png 1.0', '3'])
+@pytest.mark.parametrize(
+    'line', ['a.png', 'a.png b', 'a.png 1.0', 'a.png -1', '3']
+)
 def test_bad_lines(image_list, line):
     rewrite(image_list, f'\nphotos of 0/no 0.png 0\n{line}\n')
     with pytest.raises(ValueError, match=rf"train.txt', line 3, is '{line}'"):
@@ -168,7 +170,7 @@ def test_bad_names(image_list):
     with pytest.raises(ValueError, match=r'holds no class names.*`classes`'):
         build(image_list)
     rewrite(image_list, 'photos of 0/no 0.png -1')
-    with pytest.raises(ValueError, match='Label -1'):
+    with pytest.raises(ValueError, match=r'line 1.*no 0.png -1'):
         build(image_list, classes=['a'])
 
 

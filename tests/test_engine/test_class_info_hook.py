@@ -143,8 +143,11 @@ def test_other_names_in_the_test_set(
     assert 'dataset key `classes`' in str(refusal.value)
 
 
-def test_head_of_another_size(tmp_path, root):
-    run = build(tmp_path, root, model_config(num_classes=4))
+@pytest.mark.parametrize('kind', ['lift_mm.CosineHead', 'LinearClsHead'])
+def test_head_of_another_size(tmp_path, root, kind):
+    model = model_config(num_classes=4)
+    model['head'] = dict(type=kind, num_classes=4, in_channels=32)
+    run = build(tmp_path, root, model)
     with pytest.raises(ValueError, match='num_classes=4.* 3 class names'):
         started(run)
 
@@ -252,20 +255,21 @@ def test_resuming_without_a_checkpoint_is_a_new_run(
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])
 @pytest.mark.parametrize(
-    'keys, starts',
+    'keys, classes, starts',
     [
-        (['backbone.pos_embed', 'head.fc.weight'], False),
-        (['backbone.pos_embed'], True),
-        (['backbone.forehead.weight', 'backbone.head.bias'], True),
+        (['backbone.pos_embed', 'head.fc.weight'], 3, False),
+        (['backbone.pos_embed', 'head.fc.weight'], 1000, True),
+        (['backbone.pos_embed'], 3, True),
+        (['backbone.forehead.weight', 'backbone.head.bias'], 3, True),
     ],
 )
 def test_checkpoint_without_head(
-    tmp_path, root, clip, asked, prefix, keys, starts
+    tmp_path, root, clip, asked, prefix, keys, classes, starts
 ):
     config = semantic(clip)
     run = started(build(tmp_path, root, config, load_from='base.pth'))
     run._init_model_weights()
-    state = {prefix + key: torch.ones(1) for key in keys}
+    state = {prefix + key: torch.ones(classes, 32) for key in keys}
     run.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=state))
     assert asked == [NAMES] * starts
     assert rows_started(run.model) is starts

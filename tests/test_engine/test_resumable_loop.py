@@ -249,6 +249,29 @@ def test_cut_while_accumulating(folder, tmp_path):
     assert torch.equal(train({**cfg, 'resume': True}), expected)
 
 
+@pytest.mark.parametrize('seed', [None, 5])
+def test_resumed_run_keeps_its_seed(folder, tmp_path, uninterrupted, seed):
+    weights, _ = uninterrupted
+    with pytest.raises(Cut):
+        train(config(folder, tmp_path, interval=4), CutHook(4))
+    cfg = config(folder, tmp_path, interval=4, seed=seed)
+    assert torch.equal(train({**cfg, 'resume': True}), weights)
+
+
+def test_resumed_with_another_batch_size(folder, tmp_path):
+    """Nothing is left out of the epochs to come."""
+    cfg = config(folder, tmp_path, interval=1)
+    cfg['default_hooks']['checkpoint']['by_epoch'] = True
+    cfg['train_cfg']['max_epochs'] = 3
+    with pytest.raises(Cut):
+        train(cfg, CutHook(7))
+    loader = cfg['train_dataloader']
+    loader['batch_size'] = 2 * loader['batch_size']
+    seen = Recorder()
+    train({**cfg, 'resume': True}, seen)
+    assert len(seen.sums) == 2 * 3  # five batches have become three
+
+
 def test_images_are_random(folder, tmp_path, uninterrupted):
     """Otherwise the tests above would pass without any care."""
     weights, sums = uninterrupted

@@ -185,3 +185,26 @@ def test_refusals():
         measure(LongTailMetric([5, 5]), one_hot([0], 2), [2])
     with pytest.raises(ValueError, match='got no image'):
         LongTailMetric([5, 5]).compute_metrics([])
+
+
+def test_samples_of_any_kind():
+    """As the runner gives them, as DataSamples, and as plain numbers."""
+    scores, labels = one_hot([0, 1, 1], 2), [0, 1, 0]
+    objects = samples(scores, labels)
+    dicts = [sample.to_dict() for sample in objects]
+    numbers = [
+        dict(gt_label=label, pred_label=int(score.argmax()), pred_score=row)
+        for label, score, row in zip(labels, scores, scores.numpy())
+    ]
+    for kind in (objects, dicts, numbers):
+        metric = LongTailMetric([5, 5])
+        metric.process({}, kind)
+        assert metric.results == [(0, 0, 1.0), (1, 1, 1.0), (0, 1, 1.0)]
+
+
+@pytest.mark.parametrize('key', ['gt_label', 'pred_score'])
+def test_sample_without_label_or_score(key):
+    (sample,) = samples(one_hot([0], 2), [0])
+    sample.pop(key)
+    with pytest.raises(ValueError, match=f"no '{key}'.*test_dataloader"):
+        LongTailMetric([5, 5]).process({}, [sample])

@@ -15,7 +15,13 @@ from test_tuners.tiny_models import (
     model_config,
 )
 
-from lift_mm.models import CLIPProjection, CosineHead
+from lift_mm.models import (
+    CLIPProjection,
+    CLIPViT,
+    CosineHead,
+    SemanticInit,
+    TunedBackbone,
+)
 from lift_mm.registry import MODELS
 from lift_mm.tuners import learned_parameters
 
@@ -64,6 +70,24 @@ def test_clip_reaches_the_init(base, kind):
     init = dict(type=kind, arch='ViT-B-32', pretrained='openai')
     got = MODELS.build(model_config(base, init=init)).head.init
     assert (got.arch, got.pretrained) == ('ViT-B-32', 'openai')
+
+
+def test_clip_reaches_the_init_without_tuners(base):
+    config = model_config(base, init=dict(type='SemanticInit'))
+    config['backbone'] = config['backbone']['backbone']
+    got = MODELS.build(config).head.init
+    assert got.arch == ARCH and got.pretrained == base
+
+
+def test_types_given_as_objects(base):
+    config = model_config(base, init=dict(type=SemanticInit))
+    config['backbone']['type'] = TunedBackbone
+    config['backbone']['backbone']['type'] = CLIPViT
+    config['backbone']['tuners'] = [dict(type='AdaptFormer')]
+    config['head']['num_classes'] = 16
+    model = MODELS.build(config)
+    assert model.head.init.pretrained == base
+    assert model.backbone.layers[0].adaptformer.down.out_features == 4
 
 
 def test_backbone_without_text(base):

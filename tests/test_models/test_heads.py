@@ -113,3 +113,15 @@ def test_losses_of_mmpretrain():
     smooth = 0.9 * torch.eye(4)[[0, 3]] + 0.1 / 4
     expected = -(smooth * log_p).sum(1).mean()
     assert losses['loss'].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_init_that_is_no_config():
+    with pytest.raises(TypeError, match="init='SemanticInit'.*`model.head"):
+        CosineHead(2, 3, init='SemanticInit')
+
+
+@pytest.mark.parametrize('counts', [None, [3, 1], [3, 1, 0]])
+def test_counts_that_do_not_fit_post_hoc_adjustment(counts):
+    head = CosineHead(3, 7, post_hoc_tau=1.0, class_counts=counts)
+    with pytest.raises(ValueError, match='3 classes.*head.class_counts'):
+        head.predict((torch.randn(1, 7),), [DataSample()])

@@ -11,11 +11,12 @@ from test_tuners.tiny_models import (
     FROZEN,
     LEARNED,
     clip_file,
+    model_config,
 )
 
 from lift_mm.models import TunedBackbone
 from lift_mm.registry import MODELS
-from lift_mm.tuners import frozen_keys, learned_parameters
+from lift_mm.tuners import disabled, frozen_keys, learned_parameters
 
 VIT = CONFIGS['VisionTransformer']
 
@@ -124,6 +125,59 @@ def test_fingerprint_names_the_weights():
     # Tuners are not part of it.
     tuned = TunedBackbone(plain('BEiTViT'), ADAPTFORMER)
     assert tuned.frozen_base.fingerprint == prints[0]
+
+
+@pytest.mark.parametrize(
+    'config',
+    [CONFIGS['SwinTransformer'], dict(type='ResNet', depth=18)],
+    ids=['Swin', 'ResNet'],
+)
+def test_frozen_stages_do_not_freeze_tuners(config):
+    name = 'NormTuning' if config['type'] == 'ResNet' else 'AdaptFormer'
+    net = MODELS.build(
+        dict(
+            type='lift_mm.TunedBackbone',
+            backbone=dict(config, frozen_stages=1),
+            tuners=[dict(type=name)],
+            num_classes=30,
+        )
+    )
+    learned = set(learned_parameters(net))
+    net.train()
+    assert learned and set(learned_parameters(net)) == learned
+
+
+@pytest.mark.parametrize('name', ['MaskedTuning', 'BitFit', 'NormTuning'])
+def test_tuners_start_from_a_base_that_is_loaded(name):
+    tuner = dict(type=name)
+    if name == 'MaskedTuning':
+        tuner['ratio'] = 0.3
+    model = MODELS.build(model_config(tuners=[tuner]))
+    base = MODELS.build(model_config(tuners=[])).backbone
+    with torch.no_grad():
+        for parameter in base.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    for net in (model, base):
+        net.eval()
+    assert not torch.equal(feature(model.backbone), feature(base))
+    state = {f'backbone.{k}': v for k, v in base.state_dict().items()}
+    model.load_state_dict(state, strict=False)
+    assert torch.equal(feature(model.backbone), feature(base))
+    with disabled(model):
+        assert torch.equal(feature(model.backbone), feature(base))
+
+    # What was learned stays, with or without its base.
+    with torch.no_grad():
+        for parameter in learned_parameters(model).values():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    expected = feature(model.backbone)
+    whole = model.state_dict()
+    head = {k: v for k, v in whole.items() if k.startswith('head.')}
+    for state in (head, whole):
+        model.load_state_dict(state, strict=False)
+        assert torch.equal(feature(model.backbone), expected)
+        with disabled(model):
+            assert torch.equal(feature(model.backbone), feature(base))
 
 
 def test_tuners_cannot_be_attached_twice():

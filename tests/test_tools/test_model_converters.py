@@ -15,6 +15,7 @@ import torch
 from finished_run import CLASSES, COUNTS, Run
 from mmengine.config import Config
 from mmpretrain import get_model
+from mmpretrain.registry import MODELS
 
 from lift_mm import apis
 from lift_mm.safe_load import load_file
@@ -106,6 +107,16 @@ TIMM = dict(
             {'TunedBackbone'},
             ['VPT'],
         ),
+        (
+            [
+                dict(type='AdaptFormer', layers=[0]),
+                dict(type='AdaptFormer', layers=[2], hidden_dims=5),
+                dict(type='Adapter', layers=[2]),
+            ],
+            VIT,
+            {'SplitAct', 'TunedBackbone'},
+            ['Adapter', 'AdaptFormer'],
+        ),
         ([LORA, SSF], dict(VIT, qkv_bias=False), set(), []),
         ([LORA, SSF], SWIN, set(), []),
         ([LAST, LORA], SWIN, {'TunedBackbone'}, ['AdaptFormer']),
@@ -151,6 +162,28 @@ def test_merge(tmp_path, capsys, tuners, inner, needs, left):
     if left:
         with pytest.raises(ValueError, match=left[0]):
             tool('merge_tuners').main([*argv, '--strict'])
+
+
+RESNET = dict(
+    type='lift_mm.CLIPResNet',
+    arch=dict(
+        embed_dim=16,
+        vision_cfg=dict(layers=[1, 1, 1, 1], width=8, image_size=64),
+        text_cfg={},
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    'config, side',
+    [(VIT, 32), (SWIN, 32), (TIMM, 32), (RESNET, 64)],
+    ids=['ViT', 'Swin', 'timm', 'CLIPResNet'],
+)
+def test_size_of_the_random_images(config, side):
+    net = MODELS.build(config)
+    size = tool('merge_tuners').image_size(net, config)
+    assert size == (side, side)
+    net(torch.zeros(1, 3, *size))
 
 
 def test_merged_files_need_no_import_by_the_user(tmp_path):

@@ -1,12 +1,21 @@
 """AdaptFormer: formula, sizes, draws; and what tuners refuse."""
 
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from test_tuners.tiny_backbones import CONFIGS, images, plain, tuned
+from torch.utils.checkpoint import checkpoint
 
-from lift_mm.tuners import attach_tuners, find_blocks, freeze
+from lift_mm.tuners import (
+    AdaptFormer,
+    attach_tuners,
+    find_blocks,
+    freeze,
+    learned_parameters,
+)
 from lift_mm.tuners.adaptformer import AdaptFormerBranch
 from lift_mm.tuners.base import pow2_floor
 
@@ -151,12 +160,27 @@ def test_blocks_of_every_net(name):
         (dict(type='AdaptFormer', hidden_dims=0), 'hidden_dims=0 .*least 1'),
         (dict(type='AdaptFormer', hidden_dims='8'), "hidden_dims='8' .*an in"),
         (dict(type='AdaptFormer', hidden_dims=4.5), 'hidden_dims=4.5 .*an in'),
+        ('AdaptFormer', r"tuners\[0\]='AdaptFormer' must be a dict"),
+        (dict(type='LoRA', targets=[]), r"targets=\[\] .*'q', 'k'"),
+        (dict(type='LoRA', targets=None), "targets=None .*'q', 'k'"),
+        (dict(type='LoRA', rank=1, targets=['q', 'q']), 'names one twice'),
+        (dict(type='SSF', sites=3), "sites=3 .*'attn', 'mlp'"),
+        (dict(type='SSF', sites=['mlp', 'mlp']), 'names one twice'),
+        (dict(type='MaskedTuning', ratio='0.1'), "ratio='0.1' .*a number"),
+        (dict(type='MaskedTuning', ratio=1e-9), 'ratio=1e-09 .*than one en'),
     ],
     ids=str,
 )
 def test_wrong_settings(tuner, message):
     with pytest.raises(ValueError, match=message):
         tuned(NET, tuner)
+
+
+@pytest.mark.parametrize('tuners', [dict(type='BitFit'), 'BitFit', None, 3])
+def test_tuners_are_a_list(tuners):
+    config = dict(type='lift_mm.TunedBackbone', tuners=tuners)
+    with pytest.raises(ValueError, match='must be a list'):
+        MODELS.build(dict(config, backbone=CONFIGS[NET]))
 
 
 @pytest.mark.parametrize('layers', [0, 4, -1, [3], [-1], [], [0, 0]], ids=str)
@@ -171,6 +195,18 @@ def test_layers_that_do_not_exist(layers):
 def test_layers_of_another_type(layers):
     with pytest.raises(TypeError, match='None, an int .* or a list'):
         tuned(NET, dict(type='AdaptFormer', layers=layers))
+
+
+def test_type_given_as_a_class():
+    net = tuned(NET, dict(type=AdaptFormer, hidden_dims=5))
+    assert net.layers[0].adaptformer.down.out_features == 5
+
+
+def test_one_tuner_for_two_nets():
+    tuner = AdaptFormer()
+    for classes, width in ((30, 4), (100, 16)):
+        net = tuned(NET, tuner, num_classes=classes)
+        assert net.layers[0].adaptformer.down.out_features == width
 
 
 def test_unknown_number_of_classes():
@@ -224,6 +260,31 @@ def test_recomputed_activations_are_refused():
     config = dict(CONFIGS['SwinTransformer'], with_cp=True)
     with pytest.raises(ValueError, match='with_cp=True.*wrong gradients'):
         MODELS.build(dict(type='lift_mm.TunedBackbone', backbone=config))
+
+
+def block_gradients(reentrant=None):
+    net = tuned(NET, dict(type='AdaptFormer'))
+    with torch.no_grad():
+        for number, parameter in enumerate(learned_parameters(net).values()):
+            generator = torch.Generator().manual_seed(number)
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.3 * noise)
+    for block in net.layers:
+        forward = block.forward
+        if reentrant is not None:
+            block.forward = functools.partial(
+                checkpoint, forward, use_reentrant=reentrant
+            )
+    net(images())[0].square().sum().backward()
+    return {key: p.grad for key, p in learned_parameters(net).items()}
+
+
+def test_checkpointed_blocks():
+    expected = block_gradients()
+    with pytest.raises(ValueError, match='`activation_checkpointing`'):
+        block_gradients(reentrant=True)
+    for key, grad in block_gradients(reentrant=False).items():
+        torch.testing.assert_close(grad, expected[key])
 
 
 def test_without_registries():

@@ -6,7 +6,7 @@ from parity_models import relative
 
 from lift_mm.registry import MODELS
 from lift_mm.tuners import learned_parameters
-from lift_mm.tuners.official import convert
+from lift_mm.tuners.official import convert, rename_for
 
 
 def test_adaptformer():
@@ -54,9 +54,7 @@ def test_adaptformer():
             {k[len(prefix) :]: v for k, v in data.items() if prefix in k}
         )
         assert not unplaced
-        return {
-            k.replace('layers', 'timm_model.blocks'): found[k] for k in found
-        }
+        return rename_for(model.backbone, found)
 
     tuned = ours('v1/adaptformer/param/')
     assert not model.load_state_dict(tuned, strict=False).unexpected_keys

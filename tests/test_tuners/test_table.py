@@ -128,6 +128,8 @@ def table() -> str:
         'class, runs forward and backward,',
         'and wants a gradient in every learned tensor. A number is the '
         'reason of a refusal, in the words of the error.',
+        'SwinTransformerV2 has its norms behind its layers, so AdaptFormer '
+        "reads there what the MLP gives and not the block's stream.",
         '',
         f'| backbone | {head} |',
         '|---|' + ':-:|' * len(TUNERS),

@@ -15,7 +15,7 @@ import lift_mm
 from lift_mm.apis import tuned_state
 from lift_mm.safe_load import load_file
 from lift_mm.tuners import learned_parameters
-from lift_mm.tuners.official import convert
+from lift_mm.tuners.official import convert, rename_for
 
 
 def parse_args(args=None) -> argparse.Namespace:
@@ -44,6 +44,7 @@ def place(state: dict, model: torch.nn.Module) -> tuple[dict, list[str]]:
     Raises:
         ValueError: Something that it learns is missing or has another shape.
     """
+    state = rename_for(model.backbone, state)
     own = model.state_dict()
     for key in learned_parameters(model):
         have = tuple(state[key].shape) if key in state else 'absent'

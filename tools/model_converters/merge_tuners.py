@@ -94,6 +94,13 @@ def read_images(cfg: Config, paths: list[str], model) -> Tensor:
     return model.data_preprocessor(dict(inputs=found))['inputs']
 
 
+def image_size(net: nn.Module, config: dict) -> tuple[int, int]:
+    """Give height and width of images that a backbone reads."""
+    sizes = (getattr(module, 'img_size', None) for module in net.modules())
+    size = next(filter(None, sizes), None) or config.get('img_size', 224)
+    return tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+
+
 @torch.no_grad()
 def compare(tuned: nn.Module, merged: nn.Module, x: Tensor, what: str) -> None:
     """Print how far the logits of two models are apart.
@@ -155,9 +162,7 @@ def main(args=None) -> None:
     # Read back what was written: that is what will be used.
     rebuilt = get_model(f'{out}.py', device='cpu')
     rebuilt.load_state_dict(load_file(f'{out}.pth')['state_dict'])
-    size = getattr(tuned.backbone, 'img_size', None)
-    size = size or backbone['backbone'].get('img_size', 224)
-    size = size if isinstance(size, (tuple, list)) else (size, size)
+    size = image_size(tuned.backbone, backbone['backbone'])
     stream = torch.Generator().manual_seed(0)
     x = torch.randn(4, 3, *size, generator=stream)
     compare(tuned, rebuilt, x, 'random input')
