@@ -32,7 +32,7 @@ $(BIN)/python:
 
 $(BIN)/ruff: | $(BIN)/python
 	@echo 'Installing ruff into .venv ...'
-	@$(BIN)/python -m pip install -q 'ruff>=0.9'
+	@$(BIN)/python -m pip install -q 'ruff>=0.17,<0.18'
 
 # torch and torchvision go first and together, so that they match each other;
 # a torch that is there stays, and so does a full mmcv, which mmcv-lite would

@@ -58,7 +58,9 @@ def test_config(path, clip):
     assert isinstance(wrapper.optimizer, torch.optim.SGD)
     group = wrapper.optimizer.param_groups[0]
     recipe = (group['lr'], group['momentum'], group['weight_decay'])
-    assert recipe == (0.01, 0.9, 5e-4)
+    assert recipe == (0.05 if 'demo' in path else 0.01, 0.9, 5e-4)
+    scheduler = cfg.param_scheduler
+    assert scheduler.by_epoch and 'end' not in scheduler
 
 
 def _step(model, wrapper) -> None:

@@ -81,6 +81,8 @@ def test_training(trained):
     assert 'lt/acc_few' in log and 'lt/acc_many' not in log.split('\n')[-2]
     losses = [float(x.split()[0]) for x in log.split(' loss: ')[1:]]
     assert len(losses) == 12 and losses[-1] < losses[0]
+    rates = [float(x.split()[0]) for x in log.split(' lr: ')[1:]]
+    assert sorted(set(rates), reverse=True) == [0.01, 0.0075, 0.0025]
     # Whatever is saved can be told from the base and is small.
     checkpoint = load_file(work / LAST)
     keys = checkpoint['state_dict'].keys()

@@ -80,7 +80,7 @@ def measure(work: Path) -> list:
         begin = time.time()
         path = f'configs/demo/{config}_fashion-mnist-lt.py'
         folder = work / config
-        checkpoint = folder / 'epoch_10.pth'
+        checkpoint = folder / 'epoch_5.pth'
         if trains:
             run('tools/train.py', path, '--work-dir', folder)
         out = folder / ('tta.json' if flags else 'metrics.json')

@@ -4,9 +4,8 @@ optim_wrapper = dict(
     constructor='lift_mm.TunedOptimWrapperConstructor',
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=5e-4),
 )
-param_scheduler = dict(
-    type='CosineAnnealingLR', by_epoch=True, begin=0, end=10, T_max=10
-)
+# Its end is that of the training: `train_cfg.max_epochs` alone counts.
+param_scheduler = dict(type='CosineAnnealingLR', by_epoch=True)
 
 train_cfg = dict(
     type='lift_mm.ResumableEpochLoop', max_epochs=10, val_interval=1
