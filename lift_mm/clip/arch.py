@@ -91,6 +91,12 @@ def model_config(arch: str | dict) -> dict:
     }
 
 
+def open_clip_name(arch: str | dict) -> str | None:
+    """Give the name under which open_clip knows weight tags, if any."""
+    named = isinstance(arch, str) and not arch.endswith('.json')
+    return arch if named else None
+
+
 def is_resnet(config: dict) -> bool:
     """Say whether the image tower is CLIP's ResNet (layers are a list)."""
     vision = config['vision_cfg']

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .arch import model_config
+from .arch import model_config, open_clip_name
 from .names import clean_name
 from .weights import (
     State,
@@ -95,8 +95,7 @@ class TextTower:
                 'class names cannot start the head; add it, or set '
                 '`head.init=None`.'
             )
-        by_name = isinstance(arch, str) and not arch.endswith('.json')
-        arch_name = arch if by_name else None
+        arch_name = open_clip_name(arch)
         path = locate(arch_name, pretrained)
         state = read(path)
         config['quick_gelu'] = decide_quick_gelu(
@@ -280,8 +279,7 @@ def class_embeddings(
     Raises:
         ValueError: See :class:`TextTower`.
     """
-    by_name = isinstance(arch, str) and not arch.endswith('.json')
-    path = locate(arch if by_name else None, pretrained)
+    path = locate(open_clip_name(arch), pretrained)
     cached = _cache_path(arch, path, quick_gelu, names, templates)
     if cache and os.path.isfile(cached):
         # A torn file is made anew.

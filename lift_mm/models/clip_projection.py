@@ -5,7 +5,12 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from lift_mm.clip import weights
-from lift_mm.clip.arch import is_resnet, model_config, vision_config
+from lift_mm.clip.arch import (
+    is_resnet,
+    model_config,
+    open_clip_name,
+    vision_config,
+)
 from lift_mm.registry import MODELS
 from lift_mm.tuners import freeze
 
@@ -41,8 +46,7 @@ class CLIPProjection(BaseModule):
             )
         shape = (vision_config(config)['width'], config['embed_dim'])
         self.weight = nn.Parameter(torch.randn(shape) * shape[0] ** -0.5)
-        by_name = isinstance(arch, str) and not arch.endswith('.json')
-        arch_name = arch if by_name else None
+        arch_name = open_clip_name(arch)
         if pretrained:
             state = weights.read(weights.locate(arch_name, pretrained))
             proj = state.get('visual.proj')

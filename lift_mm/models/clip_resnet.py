@@ -6,7 +6,7 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor, nn
 
 from lift_mm.clip import weights
-from lift_mm.clip.arch import model_config, resnet_config
+from lift_mm.clip.arch import model_config, open_clip_name, resnet_config
 from lift_mm.registry import MODELS
 
 _POSITIONS = 'attnpool.positional_embedding'
@@ -145,8 +145,7 @@ class CLIPResNet(BaseBackbone):
         super().__init__()
         config = model_config(arch)
         vision = resnet_config(config)
-        by_name = isinstance(arch, str) and not arch.endswith('.json')
-        arch_name = arch if by_name else None
+        arch_name = open_clip_name(arch)
         state = None
         if pretrained:
             state = weights.read(weights.locate(arch_name, pretrained))

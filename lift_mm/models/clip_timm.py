@@ -4,7 +4,7 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from torch import Tensor
 
 from lift_mm.clip import weights
-from lift_mm.clip.arch import model_config, timm_config
+from lift_mm.clip.arch import model_config, open_clip_name, timm_config
 from lift_mm.registry import MODELS
 
 
@@ -46,8 +46,7 @@ class CLIPTimm(BaseBackbone):
         super().__init__()
         config = model_config(arch)
         vision = timm_config(config)
-        by_name = isinstance(arch, str) and not arch.endswith('.json')
-        arch_name = arch if by_name else None
+        arch_name = open_clip_name(arch)
         settings = dict(timm_kwargs or {})
         if img_size:
             settings['img_size'] = img_size

@@ -3,7 +3,7 @@
 from mmpretrain.models import VisionTransformer
 
 from lift_mm.clip import weights
-from lift_mm.clip.arch import model_config, vision_config
+from lift_mm.clip.arch import model_config, open_clip_name, vision_config
 from lift_mm.registry import MODELS
 
 from .initialize import initialize
@@ -41,8 +41,7 @@ def CLIPViT(
     """
     config = model_config(arch)
     vision = vision_config(config)
-    by_name = isinstance(arch, str) and not arch.endswith('.json')
-    arch_name = arch if by_name else None
+    arch_name = open_clip_name(arch)
     state = None
     if pretrained:
         state = weights.read(weights.locate(arch_name, pretrained))
