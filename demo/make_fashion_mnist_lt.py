@@ -11,6 +11,7 @@ The number of training images falls exponentially from the first class to
 the last one; the test images are balanced.  The same files and options
 always give the same images.
 """
+
 import argparse
 import gzip
 import io
@@ -21,8 +22,18 @@ import numpy as np
 from PIL import Image
 
 # Folder names in the order of the original labels 0 to 9.
-CLASSES = ('t-shirt', 'trouser', 'pullover', 'dress', 'coat', 'sandal',
-           'shirt', 'sneaker', 'bag', 'ankle_boot')
+CLASSES = (
+    't-shirt',
+    'trouser',
+    'pullover',
+    'dress',
+    'coat',
+    'sandal',
+    'shirt',
+    'sneaker',
+    'bag',
+    'ankle_boot',
+)
 LICENSE = """\
 The images are taken from Fashion-MNIST,
 https://github.com/zalandoresearch/fashion-mnist
@@ -64,14 +75,18 @@ def read_idx(path):
 
 def read_split(folder, prefix):
     """Read the images and the labels of one split."""
-    return (read_idx(Path(folder) / f'{prefix}-images-idx3-ubyte.gz'),
-            read_idx(Path(folder) / f'{prefix}-labels-idx1-ubyte.gz'))
+    return (
+        read_idx(Path(folder) / f'{prefix}-images-idx3-ubyte.gz'),
+        read_idx(Path(folder) / f'{prefix}-labels-idx1-ubyte.gz'),
+    )
 
 
 def long_tail(largest, ratio, classes):
     """Return the number of training images of every class."""
-    return [int(largest * (1 / ratio)**(c / (classes - 1)))
-            for c in range(classes)]
+    return [
+        int(largest * (1 / ratio) ** (c / (classes - 1)))
+        for c in range(classes)
+    ]
 
 
 def png(pixels):
@@ -86,8 +101,9 @@ def add(archive, name, data):
     info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     info.create_system = 3
     info.external_attr = 0o100644 << 16
-    info.compress_type = (zipfile.ZIP_DEFLATED if name.endswith('.txt')
-                          else zipfile.ZIP_STORED)
+    info.compress_type = (
+        zipfile.ZIP_DEFLATED if name.endswith('.txt') else zipfile.ZIP_STORED
+    )
     archive.writestr(info, data)
 
 
@@ -99,23 +115,32 @@ def add_split(archive, split, images, labels, counts, rng):
             raise ValueError(f'{split} has only {len(found)} of {name}')
         chosen = np.sort(rng.permutation(found)[:count])
         for index in chosen:
-            add(archive, f'{split}/{name}/{index:05d}.png',
-                png(images[index]))
+            add(archive, f'{split}/{name}/{index:05d}.png', png(images[index]))
 
 
 def main():
     """Parse the command line and write the zip."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('source', help='folder with the four idx .gz files')
     parser.add_argument('out', help='zip to write')
-    parser.add_argument('--largest', type=int, default=1000,
-                        help='training images of the first class')
-    parser.add_argument('--ratio', type=float, default=100,
-                        help='imbalance ratio, first class to last class')
-    parser.add_argument('--test', type=int, default=100,
-                        help='test images of every class')
+    parser.add_argument(
+        '--largest',
+        type=int,
+        default=1000,
+        help='training images of the first class',
+    )
+    parser.add_argument(
+        '--ratio',
+        type=float,
+        default=100,
+        help='imbalance ratio, first class to last class',
+    )
+    parser.add_argument(
+        '--test', type=int, default=100, help='test images of every class'
+    )
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args()
 
@@ -123,10 +148,16 @@ def main():
     counts = long_tail(args.largest, args.ratio, len(CLASSES))
     with zipfile.ZipFile(args.out, 'w') as archive:
         add(archive, 'LICENSE.txt', LICENSE)
-        add_split(archive, 'train', *read_split(args.source, 'train'),
-                  counts, rng)
-        add_split(archive, 'test', *read_split(args.source, 't10k'),
-                  [args.test] * len(CLASSES), rng)
+        add_split(
+            archive, 'train', *read_split(args.source, 'train'), counts, rng
+        )
+        add_split(
+            archive,
+            'test',
+            *read_split(args.source, 't10k'),
+            [args.test] * len(CLASSES),
+            rng,
+        )
     for name, count in zip(CLASSES, counts, strict=True):
         print(f'{name:12s}{count:5d} train{args.test:5d} test')
 

@@ -9,6 +9,7 @@ The sub-commands, in the order of their use::
 
 See README.md next to this file for the exact commands.
 """
+
 import argparse
 import csv
 import io
@@ -19,11 +20,24 @@ import zipfile
 from pathlib import Path
 
 CAPTIONS = Path(__file__).with_name('mini_clip_captions.txt')
-FASHION = ('t-shirt', 'trouser', 'pullover', 'dress', 'coat', 'sandal',
-           'shirt', 'sneaker', 'bag', 'ankle boot')
+FASHION = (
+    't-shirt',
+    'trouser',
+    'pullover',
+    'dress',
+    'coat',
+    'sandal',
+    'shirt',
+    'sneaker',
+    'bag',
+    'ankle boot',
+)
 ONE_TEMPLATE = 'a photo of a {}.'
-MIXED = ('a {name}, a kind of {kind}.', 'a photo of a {name}, a {kind}.',
-         '{name}, {kind}')
+MIXED = (
+    'a {name}, a kind of {kind}.',
+    'a photo of a {name}, a {kind}.',
+    '{name}, {kind}',
+)
 # Share of the mirrored images that become grey negatives: catalogue photos
 # of clothes on white then look like the clothes of Fashion-MNIST.
 NEGATIVES, NEGATIVE_CLOTHES = 0.15, 0.5
@@ -33,14 +47,18 @@ MODEL = dict(
     embed_dim=128,
     quick_gelu=False,
     vision_cfg=dict(
-        image_size=32, patch_size=4, width=192, layers=5, head_width=64),
+        image_size=32, patch_size=4, width=192, layers=5, head_width=64
+    ),
     text_cfg=dict(
-        context_length=32, vocab_size=49408, width=128, heads=4, layers=2))
+        context_length=32, vocab_size=49408, width=128, heads=4, layers=2
+    ),
+)
 
 
 def templates():
     """Return the 80 prompt templates of OpenAI as functions."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES
+
     return list(OPENAI_IMAGENET_TEMPLATES)
 
 
@@ -50,9 +68,13 @@ def read_classes(path=CAPTIONS):
     for line in Path(path).read_text(encoding='utf-8').splitlines():
         if line.strip() and not line.startswith('#'):
             wnid, names, kinds = line.split(' | ')
-            rows.append((wnid.strip(),
-                         [n.strip() for n in names.split(',')],
-                         [k.strip() for k in kinds.split(',')]))
+            rows.append(
+                (
+                    wnid.strip(),
+                    [n.strip() for n in names.split(',')],
+                    [k.strip() for k in kinds.split(',')],
+                )
+            )
     return rows
 
 
@@ -77,12 +99,14 @@ def caption(names, kinds, rng, forms):
 # --------------------------------------------------------------------------
 # prepare
 
+
 def shrink(source, target, size, mirror=None, negative=False):
     """Save an image as a small RGB PNG, and its mirror image if asked.
 
     The mirror image is made a grey negative for ``negative``.
     """
     from PIL import Image, ImageOps
+
     with Image.open(source) as image:
         image = image.convert('RGB')
     if image.size != (size, size):
@@ -116,25 +140,33 @@ def prepare(args):
     with open(root / 'val' / 'val_annotations.txt') as lines:
         for line in lines:
             name, wnid = line.split('\t')[:2]
-            shrink(root / 'val' / 'images' / name,
-                   out / 'val' / wnid / f'{Path(name).stem}.png', size)
-    with open(out / 'captions.tsv', 'w', newline='',
-              encoding='utf-8') as handle:
+            shrink(
+                root / 'val' / 'images' / name,
+                out / 'val' / wnid / f'{Path(name).stem}.png',
+                size,
+            )
+    with open(
+        out / 'captions.tsv', 'w', newline='', encoding='utf-8'
+    ) as handle:
         table = csv.writer(handle, delimiter='\t')
         table.writerow(('filepath', 'title'))
         for image, names, kinds in pairs:
-            table.writerow((image.resolve(),
-                            caption(names, kinds, rng, forms)))
+            table.writerow(
+                (image.resolve(), caption(names, kinds, rng, forms))
+            )
     (out / 'classes.txt').write_text(
-        ''.join(f'{wnid}\t{names[0]}\n' for wnid, names, _ in classes))
+        ''.join(f'{wnid}\t{names[0]}\n' for wnid, names, _ in classes)
+    )
     (out / 'model').mkdir(exist_ok=True)
     (out / 'model' / 'open_clip_config.json').write_text(
-        json.dumps(dict(model_cfg=MODEL, preprocess_cfg={}), indent=2))
+        json.dumps(dict(model_cfg=MODEL, preprocess_cfg={}), indent=2)
+    )
     print(f'{len(pairs)} image-caption pairs of {len(classes)} classes')
 
 
 # --------------------------------------------------------------------------
 # train
+
 
 def train(args):
     """Run open_clip's trainer with two additions for a short CPU run.
@@ -149,14 +181,34 @@ def train(args):
     torch.backends.cuda.enable_flash_sdp(False)
     one_epoch = trainer.train_one_epoch
 
-    def train_one_epoch(model, data, loss, epoch, optimizer, scaler,
-                        scheduler, dist_model, options, **kwargs):
+    def train_one_epoch(
+        model,
+        data,
+        loss,
+        epoch,
+        optimizer,
+        scaler,
+        scheduler,
+        dist_model,
+        options,
+        **kwargs,
+    ):
         if epoch >= options.epochs - args.unmasked_epochs:
             for module in model.modules():
                 if type(module).__name__ == 'PatchDropout':
-                    module.prob = 0.
-        return one_epoch(model, data, loss, epoch, optimizer, scaler,
-                         scheduler, dist_model, options, **kwargs)
+                    module.prob = 0.0
+        return one_epoch(
+            model,
+            data,
+            loss,
+            epoch,
+            optimizer,
+            scaler,
+            scheduler,
+            dist_model,
+            options,
+            **kwargs,
+        )
 
     trainer.train_one_epoch = train_one_epoch
     return trainer.main([a for a in args.trainer if a != '--'])
@@ -165,16 +217,22 @@ def train(args):
 # --------------------------------------------------------------------------
 # export
 
+
 def token_ids():
     """Return the ids of all tokens that any caption of the demo needs."""
     from open_clip import SimpleTokenizer
+
     tokenizer = SimpleTokenizer()
     phrases = list(FASHION)
     texts = []
     for _, names, kinds in read_classes():
         phrases += names + kinds
-        texts += [form.format(name=name, kind=kind) for form in MIXED
-                  for name in names for kind in kinds]
+        texts += [
+            form.format(name=name, kind=kind)
+            for form in MIXED
+            for name in names
+            for kind in kinds
+        ]
     texts += [form(phrase) for form in templates() for phrase in phrases]
     texts += phrases + ['a ' + phrase for phrase in phrases]
     ids = {0, tokenizer.sot_token_id, tokenizer.eot_token_id}
@@ -187,14 +245,16 @@ def export(args):
     """Write a trainer checkpoint as fp16 with only the rows in use."""
     import torch
     from safetensors.torch import save_file
+
     if args.checkpoint == 'random':
         from open_clip.model import CLIP
+
         torch.manual_seed(0)
         state = CLIP(**MODEL).state_dict()
     else:
         state = torch.load(
-            args.checkpoint, map_location='cpu',
-            weights_only=True)['state_dict']
+            args.checkpoint, map_location='cpu', weights_only=True
+        )['state_dict']
     ids = torch.tensor(token_ids(), dtype=torch.int32)
     tensors = {key: value.half().contiguous() for key, value in state.items()}
     rows = tensors.pop('token_embedding.weight')[ids.long()]
@@ -205,10 +265,15 @@ def export(args):
             raise ValueError(f'{key} is not finite in fp16')
     out = Path(args.out)
     for path, write in (
-            (out / 'mini-clip.safetensors',
-             lambda p: save_file(tensors, p, {'format': 'pt'})),
-            (out / 'mini-clip.json',
-             lambda p: p.write_text(json.dumps(MODEL, indent=2) + '\n'))):
+        (
+            out / 'mini-clip.safetensors',
+            lambda p: save_file(tensors, p, {'format': 'pt'}),
+        ),
+        (
+            out / 'mini-clip.json',
+            lambda p: p.write_text(json.dumps(MODEL, indent=2) + '\n'),
+        ),
+    ):
         temporary = path.with_name(path.name + '.tmp')
         write(temporary)
         os.chmod(temporary, 0o644)
@@ -220,6 +285,7 @@ def export(args):
 # --------------------------------------------------------------------------
 # evaluate
 
+
 def load_mini_clip(folder):
     """Build the open_clip model from the two exported files.
 
@@ -228,6 +294,7 @@ def load_mini_clip(folder):
     import torch
     from open_clip.model import CLIP
     from safetensors.torch import load_file
+
     folder = Path(folder)
     config = json.loads((folder / 'mini-clip.json').read_text())
     tensors = load_file(folder / 'mini-clip.safetensors')
@@ -246,8 +313,10 @@ def text_classifier(model, config, names, forms):
     """Average the text features of every name over the templates."""
     import torch
     from open_clip import SimpleTokenizer
+
     tokenizer = SimpleTokenizer(
-        context_length=config['text_cfg']['context_length'])
+        context_length=config['text_cfg']['context_length']
+    )
     rows = []
     for name in names:
         tokens = tokenizer([form(name) for form in forms])
@@ -258,8 +327,11 @@ def text_classifier(model, config, names, forms):
 
 def folder_images(root, order):
     """List (path, label) of a class-per-folder data set."""
-    return [(path, label) for label, name in enumerate(order)
-            for path in sorted((Path(root) / name).iterdir())]
+    return [
+        (path, label)
+        for label, name in enumerate(order)
+        for path in sorted((Path(root) / name).iterdir())
+    ]
 
 
 def zip_images(path, split, order):
@@ -269,8 +341,9 @@ def zip_images(path, split, order):
         for name in sorted(archive.namelist()):
             parts = name.split('/')
             if parts[0] == split and name.endswith('.png'):
-                items.append((io.BytesIO(archive.read(name)),
-                              order.index(parts[1])))
+                items.append(
+                    (io.BytesIO(archive.read(name)), order.index(parts[1]))
+                )
     return items
 
 
@@ -279,11 +352,13 @@ def accuracy(model, config, items, classifiers):
     import torch
     from open_clip import image_transform
     from PIL import Image
+
     transform = image_transform(
-        config['vision_cfg']['image_size'], is_train=False)
+        config['vision_cfg']['image_size'], is_train=False
+    )
     hits = [0] * len(classifiers)
     for start in range(0, len(items), 250):
-        part = items[start:start + 250]
+        part = items[start : start + 250]
         images = torch.stack([transform(Image.open(f)) for f, _ in part])
         labels = torch.tensor([label for _, label in part])
         features = model.encode_image(images, normalize=True)
@@ -296,53 +371,81 @@ def accuracy(model, config, items, classifiers):
 def evaluate(args):
     """Print zero-shot top-1 accuracies."""
     import torch
+
     torch.set_grad_enabled(False)
     model, config = load_mini_clip(args.model)
     sets = []
     if args.val:
         classes = read_classes()
-        sets.append(('Tiny-ImageNet val', [c[1][0] for c in classes],
-                     folder_images(args.val, [c[0] for c in classes])))
+        sets.append(
+            (
+                'Tiny-ImageNet val',
+                [c[1][0] for c in classes],
+                folder_images(args.val, [c[0] for c in classes]),
+            )
+        )
     if args.fashion_mnist:
         order = [name.replace(' ', '_') for name in FASHION]
-        sets.append(('Fashion-MNIST-LT test', FASHION,
-                     zip_images(args.fashion_mnist, 'test', order)))
-    prompts = (('1 template', [ONE_TEMPLATE.format]),
-               ('80 templates', templates()))
+        sets.append(
+            (
+                'Fashion-MNIST-LT test',
+                FASHION,
+                zip_images(args.fashion_mnist, 'test', order),
+            )
+        )
+    prompts = (
+        ('1 template', [ONE_TEMPLATE.format]),
+        ('80 templates', templates()),
+    )
     for title, names, items in sets:
-        weights = [text_classifier(model, config, names, forms)
-                   for _, forms in prompts]
+        weights = [
+            text_classifier(model, config, names, forms)
+            for _, forms in prompts
+        ]
         scores = accuracy(model, config, items, weights)
         for (label, _), score in zip(prompts, scores, strict=True):
-            print(f'{title} ({len(items)} images, {len(names)} classes), '
-                  f'{label}: {score:.2f} %')
+            print(
+                f'{title} ({len(items)} images, {len(names)} classes), '
+                f'{label}: {score:.2f} %'
+            )
 
 
 def main():
     """Parse the command line and run one sub-command."""
     parser = argparse.ArgumentParser(
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest='command', required=True)
 
     part = commands.add_parser('prepare', help=prepare.__doc__)
-    part.add_argument('tiny_imagenet',
-                      help='the unpacked folder tiny-imagenet-200')
+    part.add_argument(
+        'tiny_imagenet', help='the unpacked folder tiny-imagenet-200'
+    )
     part.add_argument('out', help='folder for the training data')
     part.add_argument('--seed', type=int, default=0)
     part.set_defaults(run=prepare)
 
     part = commands.add_parser(
-        'train', help='run open_clip_train.main with the given options')
-    part.add_argument('--unmasked-epochs', type=int, default=2,
-                      help='number of last epochs without patch dropout')
-    part.add_argument('trainer', nargs=argparse.REMAINDER,
-                      help='-- and the options of open_clip_train.main')
+        'train', help='run open_clip_train.main with the given options'
+    )
+    part.add_argument(
+        '--unmasked-epochs',
+        type=int,
+        default=2,
+        help='number of last epochs without patch dropout',
+    )
+    part.add_argument(
+        'trainer',
+        nargs=argparse.REMAINDER,
+        help='-- and the options of open_clip_train.main',
+    )
     part.set_defaults(run=train)
 
     part = commands.add_parser('export', help=export.__doc__)
-    part.add_argument('checkpoint',
-                      help='epoch_N.pt of the trainer, or "random"')
+    part.add_argument(
+        'checkpoint', help='epoch_N.pt of the trainer, or "random"'
+    )
     part.add_argument('out', help='folder for the two files')
     part.set_defaults(run=export)
 
