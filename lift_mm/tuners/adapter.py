@@ -29,6 +29,8 @@ class Adapter(BottleneckTuner):
 
     def attach_branch(self, block: Block) -> None:
         """See :class:`~.bottleneck.BottleneckTuner`."""
-        branch = AdapterBranch(block.dims, self.hidden_dims, self.init)
+        branch = AdapterBranch(
+            block.dims, self.hidden_dims, self.init, self.eps_of(block)
+        )
         block.add('adapter', branch, self)
         block.need('fc2', self).register_forward_hook(branch.add)

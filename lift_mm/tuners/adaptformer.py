@@ -16,8 +16,10 @@ class AdaptFormerBranch(Bottleneck):
     The scale is learned and starts at 1. Args as :class:`Bottleneck`.
     """
 
-    def __init__(self, dims: int, hidden_dims: int, init: str) -> None:
-        super().__init__(dims, hidden_dims, init)
+    def __init__(
+        self, dims: int, hidden_dims: int, init: str, eps: float = 1e-5
+    ) -> None:
+        super().__init__(dims, hidden_dims, init, eps)
         self.scale = Parameter(self.norm.weight.new_ones(1))
         self._x: Tensor | None = None
         self._graph = False  # whether x was read while a graph was kept
@@ -62,7 +64,9 @@ class AdaptFormer(BottleneckTuner):
 
     def attach_branch(self, block: Block) -> None:
         """See :class:`~.bottleneck.BottleneckTuner`."""
-        branch = AdaptFormerBranch(block.dims, self.hidden_dims, self.init)
+        branch = AdaptFormerBranch(
+            block.dims, self.hidden_dims, self.init, self.eps_of(block)
+        )
         block.add('adaptformer', branch, self)
         norm2 = block.need('norm2', self)
         norm2.register_forward_pre_hook(branch.tap)

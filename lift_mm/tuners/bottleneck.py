@@ -18,11 +18,14 @@ class Bottleneck(TunerModule):
         init: Draw of the down projection, ``'lift'`` (normal) or ``'lift+'``
             (uniform), both of deviation 1 / sqrt(3 D). The up projection
             starts at zero, so a fresh bottleneck changes nothing.
+        eps: Of the norm.
     """
 
-    def __init__(self, dims: int, hidden_dims: int, init: str) -> None:
+    def __init__(
+        self, dims: int, hidden_dims: int, init: str, eps: float = 1e-5
+    ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dims)
+        self.norm = nn.LayerNorm(dims, eps=eps)
         self.down = nn.Linear(dims, hidden_dims)
         self.up = nn.Linear(hidden_dims, dims)
         kaiming = {
@@ -50,6 +53,10 @@ class BottleneckTuner(Tuner):
         init: ``'lift'`` or ``'lift+'``, see :class:`Bottleneck`.
         sizing: Whether L counts all blocks (``'lift'``) or the chosen ones
             (``'lift+'``).
+        eps: Of the bottleneck's norm, 1e-5 in both programs. None takes that
+            of the block's norm, without which an AdaptFormer on a backbone
+            with another (1e-6 in mmpretrain's and timm's ViTs) cannot be
+            merged.
 
     Raises:
         ValueError: A setting is impossible, or the size is automatic and the
@@ -62,13 +69,24 @@ class BottleneckTuner(Tuner):
         layers: Layers = None,
         init: str = 'lift',
         sizing: str = 'lift',
+        eps: float | None = 1e-5,
     ) -> None:
         super().__init__(layers)
+        if eps is not None and not (isinstance(eps, float) and eps > 0):
+            raise ValueError(
+                f'eps={eps!r} of {type(self).__name__} must be None or a '
+                'positive number (key `backbone.tuners`).'
+            )
         check_choice(self, 'init', init, ('lift', 'lift+'))
         check_choice(self, 'sizing', sizing, ('lift', 'lift+'))
         self.hidden_dims = hidden_dims
         self.init = init
         self.sizing = sizing
+        self.eps = eps
+
+    def eps_of(self, block: Block) -> float:
+        """Give the epsilon of a block's bottleneck."""
+        return self.eps or block.need('norm2', self).eps
 
     def attach(
         self, net: nn.Module, blocks: list[Block], num_classes: int | None
@@ -88,8 +106,9 @@ class BottleneckTuner(Tuner):
 
     def spec(self) -> dict:
         """See :meth:`~.base.Tuner.spec`."""
-        return dict(
+        spec = dict(
             type=type(self).__name__,
             hidden_dims=self.hidden_dims,
             layers=self.chosen,
         )
+        return spec if self.eps == 1e-5 else dict(spec, eps=self.eps)

@@ -85,7 +85,7 @@ def why_not(block: Block, branch: AdaptFormerBranch) -> str | None:
     if norm.eps != branch.norm.eps:
         return (
             f"its norm has eps {branch.norm.eps:g} and the block's "
-            f'{norm.eps:g}'
+            f'{norm.eps:g} (a tuner with eps=None takes the same)'
         )
     changed = [
         hook

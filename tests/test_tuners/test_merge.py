@@ -280,6 +280,25 @@ def test_why_adaptformer_stays(change, reason):
     assert distance(net, merged) == 0
 
 
+def test_eps_of_the_block_lets_it_merge():
+    """mmpretrain's ViTs have 1e-6, the published branch 1e-5."""
+    net = MODELS.build(
+        dict(
+            type='lift_mm.TunedBackbone',
+            backbone=copy.deepcopy(CONFIGS['VisionTransformer']),
+            tuners=[dict(type='AdaptFormer', hidden_dims=5, eps=None)],
+        )
+    ).double()
+    net.eval()
+    assert net.layers[0].adaptformer.norm.eps == 1e-6
+    assert net.frozen_base.tuners[0]['eps'] is None
+    with torch.no_grad():
+        for parameter in learned_parameters(net).values():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    merged = apis.merge(net, strict=True)
+    assert distance(net, merged) < 1e-13
+
+
 def test_linear_layers_without_bias():
     config = copy.deepcopy(CONFIGS['VisionTransformer'])
     config.update(qkv_bias=False, norm_cfg=dict(type='LN', eps=1e-5))
