@@ -5,8 +5,9 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .base import Layers, Tuner, TunerModule, check_choice, lift_size
+from .base import Layers, Tuner, TunerModule
 from .blocks import Block
+from .settings import check_choice, lift_size
 
 
 class Bottleneck(TunerModule):

@@ -9,15 +9,9 @@ from torch.nn import Parameter
 
 from lift_mm.registry import TUNERS
 
-from .base import (
-    Layers,
-    Tuner,
-    TunerModule,
-    check_choice,
-    check_choices,
-    lift_size,
-)
+from .base import Layers, Tuner, TunerModule
 from .blocks import Block
+from .settings import check_choice, check_choices, lift_size
 
 # Where a target lies: the layer, and its share of the layer's output.
 TARGETS = {

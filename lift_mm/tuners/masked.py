@@ -7,8 +7,9 @@ from torch.nn import Parameter
 
 from lift_mm.registry import TUNERS
 
-from .base import Layers, Tuner, TunerModule, check_choice
+from .base import Layers, Tuner, TunerModule
 from .blocks import Block
+from .settings import check_choice
 
 SCOPES = {
     'attn': ('qkv', 'proj'),

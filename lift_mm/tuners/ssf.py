@@ -8,8 +8,9 @@ from torch.nn import Parameter
 
 from lift_mm.registry import TUNERS
 
-from .base import Layers, Tuner, TunerModule, check_choices
+from .base import Layers, Tuner, TunerModule
 from .blocks import Block, find_pool
+from .settings import check_choices
 
 SITES = {
     'attn': ('qkv', 'proj'),

@@ -8,8 +8,9 @@ from torch.nn import Parameter
 
 from lift_mm.registry import TUNERS
 
-from .base import Layers, Tuner, TunerModule, check_choice, lift_size
+from .base import Layers, Tuner, TunerModule
 from .blocks import Block
+from .settings import check_choice, lift_size
 
 # Attention that knows where a token lies has no place for further ones.
 _POSITIONAL = ('relative_position', 'rel_pos', 'rope', 'w_msa', 'relpos')

@@ -131,7 +131,7 @@ SIZES = json.loads((parity_data.ROOT / 'sizes_and_counts.json').read_text())
 
 @pytest.mark.parametrize('name', sorted(SIZES['auto_sizes']))
 def test_automatic_size(name):
-    from lift_mm.tuners.base import pow2_floor
+    from lift_mm.tuners.settings import pow2_floor
 
     _, classes, layers = name.split('|')
     classes, layers = (int(x.split('=')[1]) for x in (classes, layers))
@@ -148,7 +148,7 @@ def test_automatic_size(name):
 def test_learned_parameters_of_vit_b16(classes, learned):
     """Counted on meta tensors: no memory, no initialisation."""
     from lift_mm.tuners.adaptformer import AdaptFormerBranch
-    from lift_mm.tuners.base import pow2_floor
+    from lift_mm.tuners.settings import pow2_floor
 
     with torch.device('meta'):
         branch = AdaptFormerBranch(768, pow2_floor(classes / 24), 'lift')

@@ -17,7 +17,7 @@ from lift_mm.tuners import (
     learned_parameters,
 )
 from lift_mm.tuners.adaptformer import AdaptFormerBranch
-from lift_mm.tuners.base import pow2_floor
+from lift_mm.tuners.settings import pow2_floor
 
 NET = 'VisionTransformer'
 
