@@ -1,6 +1,7 @@
 """Time a merged AdaptFormer ViT against the plain one, in turn."""
 
 import argparse
+import copy
 import statistics
 import time
 
@@ -54,7 +55,9 @@ def main() -> None:
     ).to(device)
     tuned.eval()
     nets = dict(plain=plain, tuned=tuned.backbone, merged=None)
-    nets['merged'] = merge(tuned, strict=True).backbone
+    # A copy lies in fresh memory, as weights do that a file has brought;
+    # those that the merge itself leaves behind are scattered.
+    nets['merged'] = copy.deepcopy(merge(tuned, strict=True).backbone)
     size = plain.img_size[0]
     images = torch.randn(args.batch_size, 3, size, size, device=device)
     times = {name: [] for name in nets}
