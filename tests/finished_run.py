@@ -50,14 +50,16 @@ class Run:
                         tuners=tuners,
                     ),
                     neck=neck,
-                    head=dict(
-                        type='lift_mm.CosineHead',
-                        num_classes=40,
-                        in_channels=width,
-                        init=init,
-                        loss=dict(type='lift_mm.LogitAdjustedLoss'),
+                    head={
+                        **dict(
+                            type='lift_mm.CosineHead',
+                            num_classes=40,
+                            in_channels=width,
+                            init=init,
+                            loss=dict(type='lift_mm.LogitAdjustedLoss'),
+                        ),
                         **head,
-                    ),
+                    },
                 ),
                 custom_hooks=[
                     dict(type='lift_mm.ClassInfoHook'),

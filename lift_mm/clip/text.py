@@ -12,12 +12,13 @@ import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmengine.utils import ProgressBar
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .arch import model_config, open_clip_name
-from .names import clean_name
+from .cache import read_cache, write_cache
+from .templates import Prompts, class_prompts
+from .text_weights import expand_token_rows
+from .tokens import check_lengths, check_rows
 from .weights import (
     State,
     check_fit,
@@ -29,16 +30,6 @@ from .weights import (
 
 # Fewer prompts than this take seconds; more deserve a progress bar.
 _SHOW_PROGRESS = 2000
-
-
-def cache_dir() -> str:
-    """Give the folder of cached text features.
-
-    ``LIFT_MM_CACHE``, else ``XDG_CACHE_HOME/lift_mm``, else
-    ``~/.cache/lift_mm``.
-    """
-    base = os.environ.get('XDG_CACHE_HOME', os.path.expanduser('~/.cache'))
-    return os.environ.get('LIFT_MM_CACHE', os.path.join(base, 'lift_mm'))
 
 
 def _registered_name(config: dict) -> str:
@@ -120,7 +111,6 @@ class TextTower:
                 'transformers need that package and a download (key '
                 '`head.init.arch`).'
             ) from error
-        self.rows: set | None = None
         self._load(state, arch_name or 'this model config', pretrained)
         self.context_length = int(self.tokenizer.context_length)
         self.visual_proj = projection(state)
@@ -147,24 +137,10 @@ class TextTower:
                 'cannot start the head; use weights of a whole CLIP, or '
                 'another `head.init`.'
             )
-        self._expand_token_rows(text, own)
+        self.rows = expand_token_rows(text, own)
         check_fit(own, text, arch, source)
         self.model.load_state_dict(text, strict=False)
         self.model.eval().requires_grad_(False)
-
-    def _expand_token_rows(self, text: State, own: State) -> None:
-        """Undo the compact form of a token embedding, rows and their ids.
-
-        A file may store only the rows that its captions used; which ones
-        is remembered, so that no prompt silently reads an absent row.
-        """
-        for key in [k for k in text if k.endswith('token_embedding.rows')]:
-            stem = key.removesuffix('.rows')
-            rows, ids = text.pop(key), text.pop(stem + '.ids').long()
-            full = torch.zeros_like(own[stem + '.weight'])
-            full[ids] = rows
-            text[stem + '.weight'] = full
-            self.rows = set(ids.tolist())
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Turn prompts into token ids of shape (N, context_length).
@@ -174,34 +150,24 @@ class TextTower:
                 token row that the weights lack; the prompt is named.
         """
         encode = getattr(self.tokenizer, 'encode', None)
-        for text in texts if encode else ():
-            length = len(encode(text)) + 2  # start and end token
-            if length > self.context_length:
-                raise ValueError(
-                    f'The prompt {text!r} has {length} tokens and the text '
-                    f'tower reads {self.context_length}; shorten this class '
-                    'name (dataset key `classes`) or the template (key '
-                    '`head.init.templates`).'
-                )
+        if encode:
+            remedy = (
+                'shorten this class name (dataset key `classes`), the '
+                'template (key `head.init.templates`) or the sentence (key '
+                '`head.init.descriptors`)'
+            )
+            check_lengths(encode, texts, self.context_length, remedy)
         tokens = self.tokenizer(list(texts))
         if self.rows is not None:
-            for text, row in zip(texts, tokens.tolist()):
-                lacking = set(row) - self.rows
-                if lacking:
-                    words = self.tokenizer.decode(sorted(lacking)).strip()
-                    raise ValueError(
-                        f'The weights {self.source!r} have no embedding for '
-                        f'{words!r} in the prompt {text!r}: they store only '
-                        'the words they were trained with; use another '
-                        'class name or full weights.'
-                    )
+            decode = self.tokenizer.decode
+            check_rows(decode, texts, tokens.tolist(), self.rows, self.source)
         return tokens
 
     @torch.no_grad()
     def encode(
         self,
         names: Sequence[str],
-        templates: Sequence[str],
+        templates: Prompts,
         device: str | torch.device = 'cpu',
         batch_size: int = 256,
     ) -> Tensor:
@@ -211,47 +177,48 @@ class TextTower:
 
         Args:
             names: C class names; underscores become blanks.
-            templates: T format strings.
+            templates: T format strings, or sentences of each class.
 
         Returns:
             (C, E) in float32, on the CPU.
         """
-        names = [clean_name(name) for name in names]
-        tokens = torch.cat(
-            [
-                self.tokenize([t.replace('{}', name) for name in names])
-                for t in templates
-            ]
-        )  # (T * C, L), template by template
+        prompts = class_prompts(names, templates)
+        numbers = torch.tensor([len(own) for own in prompts])
+        owners = torch.arange(len(prompts)).repeat_interleave(numbers)
+        tokens = self.tokenize([text for own in prompts for text in own])
         self.model.to(device)
         bar = None
         if len(tokens) > _SHOW_PROGRESS:
             print_log(f'Encoding {len(tokens)} prompts.', logger='current')
             bar = ProgressBar(len(tokens))
-        features = []
-        for batch in tokens.split(batch_size):
+        total = None
+        for batch, owner in zip(
+            tokens.split(batch_size), owners.split(batch_size)
+        ):
             feature = self.model.encode_text(batch.to(device)).float()
-            features.append(F.normalize(feature, dim=-1).cpu())
+            feature = F.normalize(feature, dim=-1).cpu()
+            if total is None:
+                total = feature.new_zeros(len(prompts), feature.shape[1])
+            total.index_add_(0, owner, feature)
             if bar:
                 bar.update(len(batch))
-        features = torch.cat(features).reshape(len(templates), len(names), -1)
-        return features.mean(dim=0)
+        return total / numbers[:, None]
 
 
-def _cache_path(arch, path: str, quick_gelu, names, templates) -> str:
+def _entry(arch, path: str, quick_gelu, names, templates) -> str:
+    """Name the cache entry of a question."""
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while chunk := file.read(1 << 24):
             digest.update(chunk)
-    config = model_config(arch)
-    key = [config, quick_gelu, list(names), list(templates)]
+    key = [model_config(arch), quick_gelu, list(names), templates]
     digest.update(json.dumps(key, sort_keys=True).encode())
-    return os.path.join(cache_dir(), f'text-{digest.hexdigest()}.safetensors')
+    return f'text-{digest.hexdigest()}'
 
 
 def class_embeddings(
     names: Sequence[str],
-    templates: Sequence[str],
+    templates: Prompts,
     arch: str | dict,
     pretrained: str,
     quick_gelu: bool | None = None,
@@ -260,12 +227,13 @@ def class_embeddings(
 ) -> tuple[Tensor, Tensor | None]:
     """Encode class names with a CLIP's text tower, once for each question.
 
-    Results are kept under :func:`cache_dir`, named by a hash of the weights,
-    the architecture, the names and the templates.
+    Results are kept in the cache, named by a hash of the weights, the
+    architecture, the names and the templates.
 
     Args:
         names: C class names.
-        templates: Format strings, see :mod:`lift_mm.clip.templates`.
+        templates: Format strings or sentences of each class, see
+            :mod:`lift_mm.clip.templates`.
         arch: Architecture as in :func:`lift_mm.clip.arch.model_config`.
         pretrained: Weight tag or path.
         quick_gelu: Only where the weights do not tell.
@@ -280,27 +248,13 @@ def class_embeddings(
         ValueError: See :class:`TextTower`.
     """
     path = locate(open_clip_name(arch), pretrained)
-    cached = _cache_path(arch, path, quick_gelu, names, templates)
-    if cache and os.path.isfile(cached):
-        # A torn file is made anew.
-        with contextlib.suppress(SafetensorError, KeyError):
-            stored = load_file(cached)
-            return stored['text'], stored.get('proj')
-    tower = TextTower(arch, pretrained, quick_gelu)
-    found = dict(text=tower.encode(names, templates, device))
-    if tower.visual_proj is not None:
-        found['proj'] = tower.visual_proj.contiguous()
-    if cache:
-        _save_atomically(found, cached)
+    entry = _entry(arch, path, quick_gelu, names, templates)
+    found = read_cache(entry) if cache else None
+    if found is None:
+        tower = TextTower(arch, pretrained, quick_gelu)
+        found = dict(text=tower.encode(names, templates, device))
+        if tower.visual_proj is not None:
+            found['proj'] = tower.visual_proj
+        if cache:
+            write_cache(entry, found)
     return found['text'], found.get('proj')
-
-
-def _save_atomically(tensors: State, path: str) -> None:
-    """Write a cache entry that other processes see whole or not at all."""
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        part = f'{path}.{os.getpid()}.part'
-        save_file(tensors, part)
-        os.replace(part, path)
-    except OSError as error:
-        print_log(f'Text features are not cached: {error}', logger='current')

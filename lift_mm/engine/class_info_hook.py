@@ -43,9 +43,10 @@ class ClassInfoHook(Hook):
 
     ``before_run`` is the one moment when the dataset exists and neither
     initialisation nor loading has happened. The head's ``init_weights``
-    then starts from the names; when a checkpoint is going to be loaded, that
-    work is skipped. A test without a checkpoint scores the model as it would
-    start (zero-shot).
+    then starts from the names, or from the training set, which is handed
+    over to an init with ``set_data``; when a checkpoint is going to be
+    loaded, that work is skipped. A test without a checkpoint scores the model
+    as it would start (zero-shot).
 
     Where a test has no training set at hand, the metric's counts are those
     of its config, of the checkpoint, or of the training set in the config.
@@ -57,6 +58,7 @@ class ClassInfoHook(Hook):
     def __init__(self) -> None:
         self._loaded = False
         self._counted = False
+        self._headless = False
 
     def before_run(self, runner) -> None:
         """See the class.
@@ -84,11 +86,18 @@ class ClassInfoHook(Hook):
             names = names or test_names
         self._tell(runner, names, counts)
         head = getattr(_unwrap(runner.model), 'head', None)
-        if train is not None and head is not None and _will_load(runner):
-            head.is_init = True  # the checkpoint brings the rows
+        if train is not None and head is not None:
+            if _will_load(runner):
+                head.is_init = True  # the checkpoint brings the rows
+            else:
+                self._give_data(runner)
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Take counts from the checkpoint; start a head it does not have."""
+        """Take counts from the checkpoint; leave out a head of another kind.
+
+        The model has not been filled yet. A head that the checkpoint lacks
+        starts afterwards, maybe from features of the base in it.
+        """
         self._loaded = True
         meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
         if not self._counted and meta.get('class_counts'):
@@ -97,21 +106,38 @@ class ClassInfoHook(Hook):
         head = getattr(_unwrap(runner.model), 'head', None)
         if head is None or not hasattr(head, 'init_weights'):
             return
-        stored = {k.removeprefix('module.'): v for k, v in state.items()}
-        if any(
-            getattr(stored.get(f'head.{key}'), 'shape', None) != value.shape
+        stored = {k.removeprefix('module.'): k for k in state}
+        heads = {k: v for k, v in stored.items() if k.startswith('head.')}
+        self._headless = any(
+            f'head.{key}' not in heads
+            or state[heads[f'head.{key}']].shape != value.shape
             for key, value in head.state_dict().items()
-        ):
+        )
+        if self._headless:
             print_log(
                 'The checkpoint has no head that fits; it starts as in a new '
                 'run.',
                 logger='current',
             )
+            for key in heads.values():  # half a head would overwrite rows
+                del state[key]
+
+    def _start_head(self, runner) -> None:
+        """Start a head that the loaded checkpoint does not have."""
+        if self._headless:
+            self._headless = False
+            head = _unwrap(runner.model).head
             head.is_init = False
+            self._give_data(runner)
             head.init_weights()
 
+    def before_train(self, runner) -> None:
+        """Start a head that no checkpoint has brought."""
+        self._start_head(runner)
+
     def before_val(self, runner) -> None:
-        """Make sure that the metric knows the training counts."""
+        """See above, and make sure that the metric knows the counts."""
+        self._start_head(runner)
         self._complete(runner, runner.val_evaluator)
 
     def before_test(self, runner) -> None:
@@ -122,8 +148,29 @@ class ClassInfoHook(Hook):
                 'No checkpoint: testing the model as it starts.',
                 logger='current',
             )
+            self._give_data(runner)
             model.init_weights()
+        self._start_head(runner)
         self._complete(runner, runner.test_evaluator)
+
+    def _give_data(self, runner) -> None:
+        """Hand the training set to an init that starts from its images."""
+        model = _unwrap(runner.model)
+        init = getattr(getattr(model, 'head', None), 'init', None)
+        if not hasattr(init, 'set_data'):
+            return
+        loader = getattr(runner._train_loop, 'dataloader', None)
+        if loader is None:  # a test: the training set of the config
+            config = runner.cfg.get('train_dataloader')
+            if config is None:
+                raise ValueError(
+                    f'{type(init).__name__} starts the head from training '
+                    'images, and the config has none: keep '
+                    '`train_dataloader`, or test a checkpoint that has a '
+                    'head (key `model.head.init`).'
+                )
+            loader = runner.build_dataloader(config)
+        init.set_data(model, loader)
 
     def _tell(self, runner, names, counts: Counts) -> None:
         """Tell every part that has a ``set_class_info``."""

@@ -31,6 +31,8 @@ _LAYERS = {
     'mlp.in_proj': 'ffn.layers.0.0',
     'mlp.out_proj': 'ffn.layers.1',
 }
+# Only a linear head has a bias.
+_HEAD = r'(?:head|classifier)\.(weight|bias)$'
 # Layers of mmpretrain's ViT, and the sites they are.
 _LAYER_SITES = {
     'ln1': 'norm1',
@@ -174,8 +176,8 @@ def convert(checkpoint: dict) -> tuple[State, list[str]]:
 
     Returns:
         A state for a ``LongTailClassifier`` whose backbone has the same
-        tuners (keys ``backbone.*`` and ``head.fc.weight``), and the keys
-        that have no place in it.
+        tuners (keys ``backbone.*``, ``head.fc.weight`` and, of a linear
+        head, ``head.fc.bias``), and the keys that have no place in it.
     """
     flat: State = {}
     nested = {k: v for k, v in checkpoint.items() if isinstance(v, dict)}
@@ -186,8 +188,8 @@ def convert(checkpoint: dict) -> tuple[State, list[str]]:
     for key, value in flat.items():
         if not isinstance(value, Tensor):
             unplaced.append(key)
-        elif key.endswith(('head.weight', 'classifier.weight')):
-            converted['head.fc.weight'] = value.float()
+        elif match := re.search(_HEAD, key):
+            converted[f'head.fc.{match[1]}'] = value.float()
         elif value.dtype == torch.bool:  # LIFT+ saves its masks
             name = convert_key(f'{key.rpartition(".")[0]}.optimized_params')
             if name is None:

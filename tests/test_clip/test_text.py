@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from lift_mm.clip import text
 from lift_mm.clip.names import clean_name, read_class_names
-from lift_mm.clip.templates import resolve_templates
+from lift_mm.clip.templates import class_prompts, resolve_templates
 from lift_mm.models.inits import SemanticInit
 
 META = parity_data.meta('semantic_init')
@@ -55,6 +55,112 @@ def test_prompts_against_lift(tmp_path, data, tower, prompt):
     if prompt == 'default':
         expected = data['plus/semantic/head.weight']
         assert relative(rows, expected) < 1e-5
+
+
+@pytest.fixture
+def sentences(tower, data):
+    """The published descriptions, read back from their tokens."""
+    counts = data['v1/descriptor/count_per_class'].tolist()
+    texts = [
+        tower.tokenizer.decode([i for i in row if i][1:-1]).strip()
+        for row in data['v1/descriptor/tokens'].tolist()
+    ]
+    found = [texts[sum(counts[:i]) :][:n] for i, n in enumerate(counts)]
+    assert [len(own) for own in found] == [7, 5, 6]
+    return dict(zip(META['descriptor_classes'], found))
+
+
+def write(tmp_path, value):
+    path = tmp_path / 'descriptors.json'
+    path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return str(path)
+
+
+def test_descriptors_against_lift(tmp_path, data, tower, sentences):
+    names = META['descriptor_classes']
+    prompts = class_prompts(names, sentences)
+    got = tower.tokenize([text for own in prompts for text in own])
+    expected = data['v1/descriptor/tokens'].long()
+    assert torch.equal(got[:, : expected.shape[1]], expected)
+    assert not got[:, expected.shape[1] :].any()
+    # More classes than the dataset has, in another order and spelling.
+    stored = {'great_white shark': sentences.pop(names[2]), 'elk': ['big']}
+    init = SemanticInit(
+        descriptors=write(tmp_path, {**stored, **sentences}),
+        arch=ARCH,
+        pretrained=clip_file(tmp_path),
+    )
+    for spelt in (names, ['tench', 'goldfish', 'great_white_shark']):
+        rows = init(spelt, torch.zeros(3, 128))
+        assert relative(rows, data['v1/descriptor/head.weight']) < 1e-5
+
+
+def test_class_without_descriptors(tmp_path, sentences):
+    init = SemanticInit(
+        descriptors=write(tmp_path, sentences),
+        arch=ARCH,
+        pretrained=clip_file(tmp_path),
+    )
+    names = ['tench', 'bow_window', *(f'class {i}' for i in range(6))]
+    with pytest.raises(ValueError, match='7 of 8 classes') as refusal:
+        init(names, torch.zeros(8, 128))
+    text = str(refusal.value)
+    assert "'bow window' (label 1), 'class 0' (label 2)" in text
+    assert 'and 2 more' in text and '`head.init.descriptors`' in text
+
+
+@pytest.mark.parametrize(
+    'value, error, words',
+    [
+        ({'elk': []}, ValueError, "'elk' has no sentence"),
+        ({'elk': ['big', ' ']}, ValueError, "'elk' has an empty sentence"),
+        ({'elk': 'big'}, TypeError, "of 'elk'.*are 'big'; .*a list"),
+        ({'elk': ['big', 3]}, TypeError, "of 'elk'.*a list of sentences"),
+        ({'elk': {'size': 'big'}}, TypeError, "of 'elk'.*a list"),
+        ({'elk': None}, TypeError, "of 'elk'.*are None"),
+        (['elk'], TypeError, 'holds a list; it must be a dict'),
+        ('{"elk": ["a"], "elk": ["b"]}', ValueError, "'elk' comes twice"),
+        ({'an_elk': ['a'], 'an elk': ['b']}, ValueError, 'comes twice'),
+        ('{"elk":', ValueError, 'is not JSON'),
+        (None, ValueError, 'cannot be read .No such file'),
+        (3, TypeError, 'descriptors=3 must be a file name'),
+    ],
+    ids=str,
+)
+def test_wrong_descriptors(tmp_path, value, error, words):
+    path = str(tmp_path / 'absent.json')
+    if value is not None:
+        path = value if value == 3 else write(tmp_path, value)
+    with pytest.raises(error, match=words) as refusal:
+        SemanticInit(
+            descriptors=path, arch=ARCH, pretrained=clip_file(tmp_path)
+        )
+    assert '(key `head.init.descriptors`).' in str(refusal.value)
+
+
+def test_descriptors_take_no_template(tmp_path, sentences):
+    with pytest.raises(ValueError, match='descriptors=.*templates=.*drop one'):
+        SemanticInit(
+            templates='ensemble',
+            descriptors=write(tmp_path, sentences),
+            arch=ARCH,
+            pretrained=clip_file(tmp_path),
+        )
+
+
+def test_descriptors_are_cached_by_content(tmp_path, monkeypatch, sentences):
+    monkeypatch.setenv('LIFT_MM_CACHE', str(tmp_path / 'cache'))
+    names = list(sentences)
+    ask = dict(arch=ARCH, pretrained=clip_file(tmp_path))
+    first, _ = text.class_embeddings(names, sentences, **ask)
+    with monkeypatch.context() as patch:
+        patch.setattr(text, 'TextTower', None)
+        again, _ = text.class_embeddings(names, sentences, **ask)
+    assert torch.equal(first, again)
+    sentences['tench'] = sentences['tench'][:1]
+    other, _ = text.class_embeddings(names, sentences, **ask)
+    assert torch.equal(first[1:], other[1:])
+    assert not torch.allclose(first[0], other[0])
 
 
 def test_head_starts_from_names_and_gives_the_published_logits(tmp_path, data):

@@ -19,7 +19,7 @@ from test_tuners.tiny_models import (
 )
 
 from lift_mm.engine.class_info_hook import ClassInfoHook, class_info
-from lift_mm.models import inits
+from lift_mm.models.inits import semantic as semantic_init
 
 COUNTS = [5, 3, 2]
 
@@ -215,7 +215,7 @@ def asked(monkeypatch):
         asked.append(tuple(names))
         return torch.eye(3, 8), torch.eye(32, 8)
 
-    monkeypatch.setattr(inits, 'class_embeddings', features)
+    monkeypatch.setattr(semantic_init, 'class_embeddings', features)
     return asked
 
 
@@ -253,6 +253,28 @@ def test_resuming_without_a_checkpoint_is_a_new_run(
     assert asked == [NAMES]
 
 
+def hook_of(run):
+    (found,) = [h for h in run.hooks if isinstance(h, ClassInfoHook)]
+    return found
+
+
+@pytest.mark.parametrize('init', [None, dict(type='SemanticInit')])
+def test_head_without_its_bias(tmp_path, root, clip, asked, init):
+    """Rows of a cosine head are no rows of a linear one."""
+    path = str(tmp_path / 'cosine.pth')
+    torch.save(dict(state_dict=classifier(clip).state_dict()), path)
+    config = model_config(clip, init=init)
+    config['head']['type'] = 'lift_mm.LinearHead'
+    run = started(build(tmp_path, root, config, load_from=path))
+    run._init_model_weights()
+    drawn = run.model.head.fc.weight.clone()
+    run.load_or_resume()
+    hook_of(run).before_train(run)
+    expected = drawn if init is None else torch.eye(3, 32)
+    assert torch.equal(run.model.head.fc.weight, expected)
+    assert not run.model.head.fc.bias.any()
+
+
 @pytest.mark.parametrize('prefix', ['', 'module.'])
 @pytest.mark.parametrize(
     'keys, classes, starts',
@@ -271,6 +293,10 @@ def test_checkpoint_without_head(
     run._init_model_weights()
     state = {prefix + key: torch.ones(classes, 32) for key in keys}
     run.call_hook('after_load_checkpoint', checkpoint=dict(state_dict=state))
+    assert (prefix + 'head.fc.weight' in state) is not starts
+    assert asked == []  # the model is filled only now
+    for _ in range(2):
+        hook_of(run).before_train(run)
     assert asked == [NAMES] * starts
     assert rows_started(run.model) is starts
 

@@ -163,6 +163,7 @@ def test_fingerprint_says_what_the_model_is(base):
 def test_loss_and_predictions():
     model = classifier()
     model.head.loss_module.set_class_info(NAMES, [6, 3, 1])
+    model.head.loss_module.train()  # no validation loss, though no gradients
     samples = [DataSample().set_gt_label(label) for label in (2, 0)]
     images = torch.randn(2, 3, 16, 16)
     with torch.no_grad():

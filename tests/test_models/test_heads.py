@@ -1,11 +1,177 @@
-"""``CosineHead`` against plain torch."""
+"""Heads against plain torch and the published programs; laws of all."""
 
+import parity_data
 import pytest
 import torch
 from mmpretrain.structures import DataSample
+from parity_models import relative
+from test_tuners.tiny_models import clip_file, logits, model_config
 
-from lift_mm.models import CosineHead
+from lift_mm import apis
+from lift_mm.models import CosineHead, L2NormHead, LayerNormHead, LinearHead
 from lift_mm.registry import MODELS
+from lift_mm.tuners import learned_parameters
+
+HEADS = {
+    CosineHead: ('v1/CosineClassifier', 'plus/CosineClassifier'),
+    LinearHead: ('v1/LinearClassifier', 'plus/LinearClassifier'),
+    L2NormHead: ('v1/L2NormedClassifier', 'plus/L2NormClassifier'),
+    LayerNormHead: ('v1/LayerNormedClassifier', 'plus/LayerNormClassifier'),
+}
+every_head = pytest.mark.parametrize(
+    'kind', HEADS, ids=lambda kind: kind.__name__
+)
+
+
+# Laws of every head
+
+
+@every_head
+def test_published_logits(kind):
+    data = parity_data.load('inits')
+    head = kind(*data['classifiers/weight'].shape)
+    with torch.no_grad():
+        head.fc.weight.copy_(data['classifiers/weight'])
+        if kind is LinearHead:
+            head.fc.bias.copy_(data['classifiers/bias'])
+    found = head((data['classifiers/x'],))
+    for name in HEADS[kind]:
+        assert relative(found, data[f'classifiers/{name}']) < 1e-5, name
+
+
+@every_head
+def test_names_and_start(kind):
+    head = kind(400, 768)
+    bias = {'fc.bias'} if kind is LinearHead else set()
+    assert {name for name, _ in head.named_parameters()} == {
+        'fc.weight',
+        *bias,
+    }
+    weight = head.fc.weight.detach()
+    assert weight.shape == (400, 768)
+    assert abs(float(weight.mean())) < 1e-3
+    if bias:
+        assert float(weight.std()) == pytest.approx(0.05103, rel=0.01)
+        assert not head.fc.bias.any()
+    else:
+        torch.testing.assert_close(weight.norm(dim=1), torch.ones(400))
+    assert head((torch.zeros(2, 3), torch.randn(5, 768))).shape == (5, 400)
+
+
+@every_head
+def test_init_gives_the_rows(kind):
+    head = kind(2, 3, init=Rows())
+    with torch.no_grad():
+        if kind is LinearHead:  # as a checkpoint without fitting rows may
+            head.fc.bias.fill_(7)
+    head.set_class_info(['a', 'b'])
+    head.init_weights()
+    assert torch.equal(head.fc.weight, torch.eye(2, 3))
+    assert kind is not LinearHead or not head.fc.bias.any()
+
+
+@every_head
+@pytest.mark.parametrize('mode', ['autocast', 'module'])
+def test_half_precision(kind, mode):
+    torch.manual_seed(0)
+    head = kind(5, 64)
+    x = 3 * torch.randn(4, 64)
+    expected = head((x,)).detach()
+    if mode == 'autocast':
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            found = head((x.bfloat16(),))
+    else:
+        found = head.bfloat16()((x.bfloat16(),))
+    assert relative(found, expected) < 0.02
+
+
+@every_head
+def test_gradients_reach_the_feature_and_the_rows(kind):
+    head = kind(5, 7)
+    x = torch.randn(4, 7, requires_grad=True)
+    head((x,)).pow(2).sum().backward()
+    for value in (x, *head.parameters()):
+        assert value.grad.abs().max() > 0
+
+
+@every_head
+def test_post_hoc_adjustment(kind):
+    head = kind(3, 7, post_hoc_tau=1.0, class_counts=[6, 3, 1])
+    x = torch.randn(2, 7)
+    found = head.predict((x,), [DataSample(), DataSample()])
+    prior = torch.tensor([0.6, 0.3, 0.1]).log()
+    expected = (head((x,)) - prior).softmax(1)
+    for sample, scores in zip(found, expected):
+        torch.testing.assert_close(sample.pred_score, scores)
+
+
+class Margins(torch.nn.Module):
+    """A loss whose margins want to grow with the logits."""
+
+    def __init__(self, scale=None):
+        super().__init__()
+        self.scale = scale
+
+
+@every_head
+def test_scale_reaches_the_loss(kind):
+    head = kind(3, 7, loss=Margins())
+    assert head.loss_module.scale == (25 if kind is CosineHead else 1)
+    assert kind(3, 7, loss=Margins(30.0)).loss_module.scale == 30
+
+
+def test_own_scale_reaches_the_loss():
+    assert CosineHead(3, 7, scale=4.0, loss=Margins()).loss_module.scale == 4
+
+
+@every_head
+def test_tuned_state_comes_back(tmp_path, kind):
+    """Through torch's loader and ours, and only into its own model."""
+
+    def build(classes=3, seed=0):
+        path = clip_file(tmp_path, seed)
+        config = model_config(path, num_classes=classes)
+        config['head']['type'] = kind
+        model = MODELS.build(config)
+        model.eval()
+        return model
+
+    trained = build()
+    with torch.no_grad():
+        for parameter in learned_parameters(trained).values():
+            parameter.add_(torch.randn_like(parameter))
+    state = apis.tuned_state(trained)
+    heads = {key for key in state if key.startswith('head.')}
+    assert heads == {f'head.{name}' for name in trained.head.state_dict()}
+    for load in (
+        lambda model: model.load_state_dict(dict(state), strict=False),
+        lambda model: apis.load_tuned(model, state),
+    ):
+        fresh = build()
+        assert not torch.equal(logits(fresh), logits(trained))
+        load(fresh)
+        assert torch.equal(logits(fresh), logits(trained))
+        with pytest.raises(ValueError, match='num_classes'):
+            load(build(classes=4))
+        with pytest.raises(ValueError, match='made for base'):
+            load(build(seed=1))
+
+
+@every_head
+@pytest.mark.parametrize('key', ['num_classes', 'in_channels'])
+def test_wrong_size_names_the_head(kind, key):
+    settings = dict(num_classes=5, in_channels=7) | {key: 0}
+    with pytest.raises(ValueError, match=f'{key}=0 of {kind.__name__} '):
+        kind(**settings)
+
+
+def test_only_the_cosine_has_a_scale():
+    for kind in HEADS.keys() - {CosineHead}:
+        with pytest.raises(TypeError, match='scale'):
+            kind(3, 7, scale=25.0)
+
+
+# The cosine head
 
 
 @pytest.mark.parametrize('scale', [25.0, 30, 0.5])
@@ -26,14 +192,6 @@ def test_formula(scale):
     (expected * weight).sum().backward()
     torch.testing.assert_close(x.grad, y.grad)
     torch.testing.assert_close(head.fc.weight.grad, w.grad)
-
-
-def test_rows_start_at_unit_length():
-    head = CosineHead(50, 16)
-    lengths = head.fc.weight.norm(dim=1)
-    torch.testing.assert_close(lengths, torch.ones(50))
-    assert (head.fc.weight < 0).any() and (head.fc.weight > 0).any()
-    assert [name for name, _ in head.named_parameters()] == ['fc.weight']
 
 
 @pytest.mark.parametrize('key', ['num_classes', 'in_channels', 'scale'])

@@ -275,6 +275,25 @@ def test_publish(tmp_path, capsys, tuners):
     assert load_file(second)['state_dict'].keys() == state.keys()
 
 
+@pytest.mark.parametrize(
+    'kind', ['CosineHead', 'LinearHead', 'L2NormHead', 'LayerNormHead']
+)
+def test_every_head_is_merged_and_published(tmp_path, kind):
+    run = Run(tmp_path, [LORA], type=f'lift_mm.{kind}')
+    expected = logits(run.model)
+    out = str(tmp_path / 'merged')
+    tool('merge_tuners').main([run.config, run.checkpoint, out])
+    merged = get_model(f'{out}.py', f'{out}.pth', device='cpu')
+    assert type(merged.head).__name__ == kind
+    assert parity_models.relative(logits(merged), expected) < 1e-5
+
+    folder = str(tmp_path / 'out')
+    tool('publish_tuned').main([run.config, run.checkpoint, folder])
+    (path,) = (tmp_path / 'out').iterdir()
+    model = get_model(run.config, str(path), device='cpu')
+    assert torch.equal(logits(model), expected)
+
+
 def test_publish_refuses_another_base(tmp_path):
     run = Run(tmp_path, [LORA])
     whole = {k: v.clone() for k, v in run.model.state_dict().items()}
@@ -331,3 +350,32 @@ def test_convert_official(tmp_path, capsys):
     torch.save(dict(x=1), path)
     with pytest.raises(ValueError, match='no tensor of a LIFT'):
         convert([path, out])
+
+
+def test_convert_a_linear_head(tmp_path, capsys):
+    cases = parity_data.meta('tuners_v1')['cases']
+    case = next(name for name in cases if name.startswith('adaptformer'))
+    checkpoint, data = official(case)
+    path, out = str(tmp_path / 'lift.pth'), str(tmp_path / 'ours.pth')
+    tuners = parity_models.tuners_of(cases[case]['options'])
+    config = Run(tmp_path, tuners, type='lift_mm.LinearHead').config
+    convert = tool('convert_official').main
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match='head.fc.bias of the checkpoint'):
+        convert([path, out, '--config', config])
+    bias = torch.arange(40.0)
+    checkpoint['head']['bias'] = bias
+    torch.save(checkpoint, path)
+    convert([path, out, '--config', config])
+    assert 'No place' not in capsys.readouterr().out
+    model = get_model(config, device='cpu')
+    apis.load_tuned(model, out)
+    with torch.no_grad():
+        found = model(data['images'], mode='tensor')
+    feature = data[f'v1/{case}/feature']
+    expected = feature @ data['head.weight'].T + bias
+    assert parity_models.relative(found, expected) < 1e-5
+
+    cosine = Run(tmp_path, tuners).config
+    convert([path, out, '--config', cosine])
+    assert 'No place for head.fc.bias' in capsys.readouterr().out

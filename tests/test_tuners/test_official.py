@@ -22,7 +22,6 @@ AFT = 'image_encoder.blocks.2.mlp.aft.in_proj.masked_weight'
         'masked_linear_list.0.attn_in.mask',
         'block_tuned.0.foo',
         'bias_tuned.x',
-        'head.bias',
         'image_encoder.blocks.0.attn.lora.q.foo',
         'image_encoder.blocks.0.attn.ssf.in_proj',
         'image_encoder.blocks.0.mlp.ssf.foo.scale',
@@ -32,6 +31,16 @@ AFT = 'image_encoder.blocks.2.mlp.aft.in_proj.masked_weight'
 )
 def test_what_has_no_place_is_named(key):
     assert convert({'tuner': {key: torch.zeros(3)}}) == ({}, [key])
+
+
+@pytest.mark.parametrize('name', ['head', 'model.classifier'])
+def test_linear_head(name):
+    state = {f'{name}.weight': torch.ones(3, 2), f'{name}.bias': torch.ones(3)}
+    converted, unplaced = convert({'tuner': {}, 'other': state})
+    assert not unplaced
+    assert converted.keys() == {'head.fc.weight', 'head.fc.bias'}
+    nested = {k.rpartition('.')[2]: v for k, v in state.items()}
+    assert convert({'tuner': {}, 'head': nested})[0].keys() == converted.keys()
 
 
 def test_masks_become_positions():

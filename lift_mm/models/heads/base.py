@@ -1,25 +1,25 @@
-"""Classifier heads."""
+"""What every head of this package knows and checks."""
 
 from collections.abc import Sequence
 
 import torch
 from mmpretrain.models.heads import ClsHead
-from mmpretrain.models.heads.margin_head import NormProduct
-from torch import Tensor
+from torch import Tensor, nn
 
-from lift_mm.registry import MODELS, WEIGHT_INITIALIZERS
+from lift_mm.registry import WEIGHT_INITIALIZERS
 
 
-@MODELS.register_module()
-class CosineHead(ClsHead):
-    """``scale * cos(weight, feature)``: LIFT's classifier.
+class LongTailHead(ClsHead):
+    """One layer ``fc`` on the last feature, whose rows start as one says.
+
+    A head gives ``build_fc`` and, where the layer alone is not all,
+    ``forward``.
 
     Args:
         num_classes: Number of classes, C.
         in_channels: Width of the feature, D.
-        scale: Fixed factor of the cosine (25 in LIFT).
         init: How the rows start when training begins, e.g.
-            ``dict(type='SemanticInit')``; None keeps random unit rows.
+            ``dict(type='SemanticInit')``; None keeps random rows.
         loss: Config of the loss; None is cross entropy.
         post_hoc_tau: Subtract so much times the log prior from logits when
             predicting (Menon et al., 2021, section 4.2). LIFT adjusts in
@@ -34,30 +34,23 @@ class CosineHead(ClsHead):
         TypeError: An ``init`` that is no config.
     """
 
+    # What a loss with margins multiplies them by: logits grow with it.
+    scale: float = 1.0
+
     def __init__(
         self,
         num_classes: int,
         in_channels: int,
-        scale: float = 25.0,
         init: dict | None = None,
-        loss: dict | torch.nn.Module | None = None,
+        loss: dict | nn.Module | None = None,
         post_hoc_tau: float = 0.0,
         class_counts: Sequence[int] | None = None,
         **kwargs,
     ) -> None:
         super().__init__(loss=loss or dict(type='CrossEntropyLoss'), **kwargs)
-        for key, value in dict(
-            num_classes=num_classes, in_channels=in_channels, scale=scale
-        ).items():
-            kind = (int, float) if key == 'scale' else int
-            if not isinstance(value, kind) or not value > 0:
-                raise ValueError(
-                    f'{key}={value!r} of CosineHead must be a positive '
-                    f'{"number" if key == "scale" else "int"} (key '
-                    f'`model.head.{key}`).'
-                )
+        self._check_positive('num_classes', num_classes, int)
+        self._check_positive('in_channels', in_channels, int)
         self.num_classes = num_classes
-        self.scale = scale
         self.post_hoc_tau = post_hoc_tau
         self.class_counts = class_counts
         self.class_names: Sequence[str] | None = None
@@ -65,14 +58,26 @@ class CosineHead(ClsHead):
             init = WEIGHT_INITIALIZERS.build(dict(init, _scope_='lift_mm'))
         elif init is not None and not callable(init):
             raise TypeError(
-                f'init={init!r} of CosineHead must be None or a dict such as '
-                "dict(type='SemanticInit') (key `model.head.init`)."
+                f'init={init!r} of {type(self).__name__} must be None or a '
+                "dict such as dict(type='SemanticInit') (key "
+                '`model.head.init`).'
             )
         self.init = init
-        self.fc = NormProduct(in_channels, num_classes)
-        with torch.no_grad():
-            weight = self.fc.weight.uniform_(-1, 1)
-            weight /= weight.norm(dim=1, keepdim=True)
+        self.fc = self.build_fc(in_channels, num_classes)
+        if getattr(self.loss_module, 'scale', 0) is None:
+            self.loss_module.scale = self.scale
+
+    def build_fc(self, in_channels: int, num_classes: int) -> nn.Linear:
+        """Give the layer with its random start."""
+        raise NotImplementedError
+
+    def _check_positive(self, key: str, value, *kinds: type) -> None:
+        if not isinstance(value, kinds) or not value > 0:
+            raise ValueError(
+                f'{key}={value!r} of {type(self).__name__} must be a positive '
+                f'{"number" if float in kinds else "int"} (key '
+                f'`model.head.{key}`).'
+            )
 
     def set_class_info(
         self, names: Sequence[str], counts: Sequence[int] | None = None
@@ -101,10 +106,12 @@ class CosineHead(ClsHead):
             rows = self.init(self.class_names, self.fc.weight)
             with torch.no_grad():
                 self.fc.weight.copy_(rows)
+                if self.fc.bias is not None:
+                    self.fc.bias.zero_()
 
     def forward(self, feats: tuple[Tensor]) -> Tensor:
         """Give logits, ((B, D),) -> (B, C)."""
-        return self.scale * self.fc(self.pre_logits(feats))
+        return self.fc(self.pre_logits(feats))
 
     def _get_predictions(self, cls_score: Tensor, data_samples):
         """Turn logits into predictions, adjusted by ``post_hoc_tau``."""
@@ -123,3 +130,10 @@ class CosineHead(ClsHead):
             prior = (prior / prior.sum()).log().to(cls_score)
             cls_score = cls_score - self.post_hoc_tau * prior
         return super()._get_predictions(cls_score, data_samples)
+
+
+def draw_unit_rows(weight: Tensor) -> None:
+    """Fill a weight (C, D) with random rows of unit length (LIFT's start)."""
+    with torch.no_grad():
+        weight.uniform_(-1, 1)
+        weight /= weight.norm(dim=1, keepdim=True)

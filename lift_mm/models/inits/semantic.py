@@ -1,4 +1,4 @@
-"""How the rows of a head start."""
+"""Rows from class names, by the text tower of a CLIP."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lift_mm.clip.arch import is_projected, model_config
-from lift_mm.clip.templates import DEFAULT, resolve_templates
+from lift_mm.clip.templates import (
+    DEFAULT,
+    Prompts,
+    read_descriptors,
+    resolve_templates,
+)
 from lift_mm.clip.text import class_embeddings
 from lift_mm.registry import WEIGHT_INITIALIZERS
 
@@ -25,6 +30,9 @@ class SemanticInit:
         templates: Several prompts (their normalised features are averaged),
             or a name of :func:`lift_mm.clip.templates.resolve_templates`;
             goes before ``template``.
+        descriptors: JSON file ``{class name: [sentences]}``, which then take
+            the templates' place: each class has its own sentences, and its
+            name is not added to them (LIFT's ``descriptor`` prompts).
         arch: CLIP architecture; :class:`LongTailClassifier` fills in that
             of the backbone.
         pretrained: Its weights, likewise.
@@ -36,13 +44,15 @@ class SemanticInit:
 
     Raises:
         ValueError: No CLIP weights with a text tower are known, no class
-            names, or rows of another width than the head's.
+            names, a class without descriptors, or rows of another width
+            than the head's.
     """
 
     def __init__(
         self,
         template: str = DEFAULT,
         templates: str | Sequence[str] | None = None,
+        descriptors: str | None = None,
         arch: str | dict | None = None,
         pretrained: str | None = None,
         quick_gelu: bool | None = None,
@@ -56,7 +66,18 @@ class SemanticInit:
                 'CLIPResNet, or `arch` and `pretrained` in `head.init`; a '
                 'backbone without text starts with `head.init=None`.'
             )
-        self.templates = resolve_templates(templates or template)
+        if descriptors is not None and templates is not None:
+            raise ValueError(
+                f'SemanticInit has descriptors={descriptors!r} and templates='
+                f'{templates!r}, and sentences of classes take no template: '
+                'drop one of them (keys `head.init.descriptors` and '
+                '`head.init.templates`).'
+            )
+        self.templates: Prompts = (
+            resolve_templates(templates or template)
+            if descriptors is None
+            else read_descriptors(descriptors)
+        )
         self.arch = arch
         self.pretrained = pretrained
         self.quick_gelu = quick_gelu

@@ -1,0 +1,182 @@
+"""The head whose rows are text features, computed while training."""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
+from torch import Tensor, nn
+
+from lift_mm.clip.templates import DEFAULT, resolve_templates
+from lift_mm.registry import MODELS
+
+from ..text_rows import TextRows
+from ..tuned_backbone import TunedBackbone
+from .base import LongTailHead
+
+_TUNABLE = ('text_projection', 'logit_scale')
+
+
+@MODELS.register_module()
+class TextHead(LongTailHead):
+    """``exp(logit_scale) * cos(image, text)``: CLIP's own classifier.
+
+    Rows are the text tower's features of the class names. Where something of
+    them learns, they are computed in every training step, and gradients go
+    through the tower; otherwise they are kept until something changes. The
+    feature has to be in the space of texts: put a :class:`CLIPProjection`
+    in front (key ``model.neck``).
+
+    Args:
+        num_classes: Number of classes, C.
+        text: Config of the text tower, a ``lift_mm.CLIPText`` or a
+            ``lift_mm.TunedBackbone`` of one; :class:`LongTailClassifier`
+            fills in the CLIP of the image backbone.
+        template: One prompt.
+        templates: Several prompts (their normalised features are averaged),
+            or a name of :func:`lift_mm.clip.templates.resolve_templates`;
+            goes before ``template``.
+        prompt: Config of a prompt with learned words, e.g.
+            ``dict(type='CoOp')``, which takes the templates' place.
+        adapter: Config of what works on text features, e.g.
+            ``dict(type='CLIPAdapter')``.
+        tune: Which of ``'text_projection'`` and ``'logit_scale'`` learn,
+            besides what the tuners of ``text`` do.
+        chunk_size: Prompts that go through the text tower at a time, with
+            activations recomputed when going backward: memory is that of
+            one chunk, for another forward pass of the tower. None takes all
+            at once and keeps activations.
+        loss: See :class:`LongTailHead`; margins grow with
+            ``exp(logit_scale)``.
+        **kwargs: See :class:`LongTailHead`; ``init`` has no use here.
+
+    Raises:
+        ValueError: A setting is impossible.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        text: dict | nn.Module | None = None,
+        template: str = DEFAULT,
+        templates: str | Sequence[str] | None = None,
+        prompt: dict | None = None,
+        adapter: dict | None = None,
+        tune: str | Sequence[str] = (),
+        chunk_size: int | None = None,
+        loss: dict | nn.Module | None = None,
+        **kwargs,
+    ) -> None:
+        if chunk_size is not None:
+            self._check_positive('chunk_size', chunk_size, int)
+        if kwargs.get('init') is not None:
+            raise ValueError(
+                f'init={kwargs["init"]!r} starts rows, and those of TextHead '
+                'are text features; drop the key `model.head.init`.'
+            )
+        if prompt is not None and templates is not None:
+            raise ValueError(
+                f'TextHead has prompt={prompt!r} and templates={templates!r};'
+                ' drop one of them (keys `model.head.prompt` and '
+                '`model.head.templates`).'
+            )
+        text = _text_tower(text, tune)
+        self.scale = float(text.logit_scale.exp())  # for the loss
+        if isinstance(loss, dict):
+            loss = MMPRETRAIN_MODELS.build(loss)
+        follows = getattr(loss, 'scale', 0) is None
+        super().__init__(num_classes, text.embed_dim, loss=loss, **kwargs)
+        self.margin_follows = follows
+        self.rows = TextRows(
+            text,
+            _templates(templates or template),
+            _build(prompt, text=text),
+            _build(adapter, in_channels=text.embed_dim),
+            chunk_size,
+        )
+
+    def build_fc(self, in_channels: int, num_classes: int) -> None:
+        """There are no rows to learn."""
+
+    def set_class_info(
+        self, names: Sequence[str], counts: Sequence[int] | None = None
+    ) -> None:
+        """Take names and training counts of the classes.
+
+        Raises:
+            ValueError: There are more or fewer names than classes, or one
+                that the text tower cannot read.
+        """
+        super().set_class_info(names, counts)
+        self.rows.set_names(names)
+
+    def forward(self, feats: tuple[Tensor]) -> Tensor:
+        """Give logits, ((B, E),) -> (B, C).
+
+        Raises:
+            ValueError: The class names are unknown, or the feature is not
+                in the space of texts.
+        """
+        feature, text = self.pre_logits(feats), self.rows.text
+        if feature.shape[-1] != text.embed_dim:
+            raise ValueError(
+                f'The feature has width {feature.shape[-1]} and texts '
+                f'{text.embed_dim}; TextHead needs the projection in '
+                "front of it: neck=dict(type='lift_mm.CLIPProjection') (key "
+                '`model.neck`).'
+            )
+        rows = self.rows().to(feature.dtype)
+        cosine = F.linear(F.normalize(feature, dim=-1), rows)
+        return text.logit_scale.exp() * cosine
+
+    def loss(self, feats: tuple[Tensor], data_samples, **kwargs) -> dict:
+        """Give losses, see ``ClsHead``."""
+        if self.margin_follows:
+            self.loss_module.scale = self.rows.text.logit_scale.detach().exp()
+        return super().loss(feats, data_samples, **kwargs)
+
+
+def _build(config: dict | None, **filled) -> nn.Module | None:
+    if config is None:
+        return None
+    return MODELS.build(dict(config, _scope_='lift_mm'), default_args=filled)
+
+
+def _text_tower(
+    text: dict | nn.Module | None, tune: str | Sequence[str]
+) -> nn.Module:
+    """Build the frozen text tower, and let parts of it learn."""
+    if text is None:
+        raise ValueError(
+            'TextHead needs the text tower of a CLIP: use a CLIP as '
+            '`model.backbone` of a lift_mm.LongTailClassifier, or give dict('
+            "type='lift_mm.CLIPText', arch=..., pretrained=...) (key "
+            '`model.head.text`).'
+        )
+    if isinstance(text, dict):
+        text = MMPRETRAIN_MODELS.build(text)
+    net = text if hasattr(text, 'frozen_base') else TunedBackbone(text)
+    if not hasattr(net, 'text_projection'):
+        raise ValueError(
+            f'{type(net).__name__} is no text tower; it must be a '
+            'lift_mm.CLIPText (key `model.head.text`).'
+        )
+    tune = [tune] if isinstance(tune, str) else list(tune)
+    wrong = [name for name in tune if name not in _TUNABLE]
+    if wrong:
+        raise ValueError(
+            f'tune={wrong[0]!r} of TextHead must be one of '
+            f'{", ".join(map(repr, _TUNABLE))} (key `model.head.tune`).'
+        )
+    if tune:
+        net.frozen_base.unlock(getattr(net, name) for name in tune)
+        net.frozen_base.tuners.append(dict(type='TextHead', tune=sorted(tune)))
+    return net
+
+
+def _templates(given: str | Sequence[str]) -> list[str]:
+    try:
+        return resolve_templates(given)
+    except ValueError as error:
+        raise ValueError(
+            str(error).replace('`head.init.', '`model.head.')
+        ) from None
