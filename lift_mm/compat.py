@@ -62,6 +62,7 @@ def install() -> tuple[str, ...]:
     )
     # mmengine finds the configs of known packages only.
     config_utils.MODULE2PACKAGE.setdefault('lift_mm', 'lift_mm')
+    Config._get_cfg_path = staticmethod(_config_path)
     shims = {
         'local checkpoints': _local_checkpoints,
         'remote checkpoints': _remote_checkpoints,
@@ -185,6 +186,19 @@ def _package_lookup() -> bool:
             if hasattr(module, name):
                 setattr(module, name, new)
     return True
+
+
+_find_config_path = Config._get_cfg_path
+
+
+def _config_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+    """Find a base config, and the scope its parts are built in.
+
+    mmengine takes the package's name for the scope. Our configs are written
+    in mmpretrain's and name their own parts ``lift_mm.X``.
+    """
+    path, scope = _find_config_path(cfg_path, filename)
+    return path, 'mmpretrain' if scope == 'lift_mm' else scope
 
 
 def import_mmpretrain_models() -> ModuleType:

@@ -187,6 +187,8 @@ def test_tuned_checkpoint_of_another_base(cfg, photos, clip, tmp_path):
     path = str(tmp_path / 'other.pt')
     cfg.model.backbone.backbone.pretrained = path
     cfg.load_from = str(good)
+    # A visualizer of the same name would look for the folder just removed.
+    cfg.experiment_name += '_other'
     with pytest.raises(ValueError, match='made for base .*, this model has'):
         train(cfg)
     assert not list((tmp_path / 'work').rglob('*.pth'))

@@ -21,6 +21,7 @@ from mmengine.hub import get_config
 from mmengine.logging import HistoryBuffer
 from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import HOOKS, VISUALIZERS
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import checkpoint as runner_checkpoint
 from torch import nn
@@ -437,3 +438,17 @@ def test_import_prints_nothing_and_stays_light():
         [sys.executable, '-c', code], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, '', '')
+
+
+def test_base_config_of_this_package(tmp_path):
+    """Its parts are built in mmpretrain's scope, as they are written."""
+    path = tmp_path / 'mine.py'
+    path.write_text("_base_ = 'lift_mm::lift/vit-b16_folder.py'\n")
+    cfg = Config.fromfile(path)
+    cfg.train_dataloader.dataset.data_root = 'elsewhere'
+    scopes = re.findall(r"_scope_='(\w+)'", cfg.pretty_text)
+    assert set(scopes) == {'mmpretrain'}
+    cfg.visualizer.update(name='base', save_dir=str(tmp_path))
+    assert VISUALIZERS.build(cfg.visualizer)
+    for hook in cfg.custom_hooks:
+        assert HOOKS.build(hook)

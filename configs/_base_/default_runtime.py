@@ -27,6 +27,8 @@ custom_hooks = [
     dict(type='lift_mm.ClassInfoHook'),
     # saves what was learned, not the frozen backbone.
     dict(type='lift_mm.TunedCheckpointHook'),
+    # says what was scored and chosen by what; warns of choosing by the test.
+    dict(type='lift_mm.ProtocolHook'),
 ]
 
 env_cfg = dict(

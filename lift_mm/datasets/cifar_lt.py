@@ -11,7 +11,7 @@ from lift_mm.clip.names import clean_name
 from lift_mm.registry import DATASETS
 
 from .base import LongTailMixin
-from .longtail import long_tail_counts, long_tail_indices
+from .longtail import imbalanced_counts, long_tail_indices
 
 
 class _CIFARLT(LongTailMixin):
@@ -23,6 +23,7 @@ class _CIFARLT(LongTailMixin):
         split: str = 'train',
         imbalance_ratio: float = 100,
         seed: int = 0,
+        imbalance_shape: str = 'exponential',
         **kwargs,
     ) -> None:
         if split not in ('train', 'test'):
@@ -32,6 +33,7 @@ class _CIFARLT(LongTailMixin):
             )
         self.imbalance_ratio = imbalance_ratio
         self.seed = seed
+        self.imbalance_shape = imbalance_shape
         super().__init__(data_root=data_root, split=split, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -54,8 +56,11 @@ class _CIFARLT(LongTailMixin):
         if self.split == 'test':
             return data_list
         size = len(self._class_names())
-        counts = long_tail_counts(
-            len(data_list) // size, size, self.imbalance_ratio
+        counts = imbalanced_counts(
+            self.imbalance_shape,
+            len(data_list) // size,
+            size,
+            self.imbalance_ratio,
         )
         labels = [item['gt_label'] for item in data_list]
         rng = np.random.RandomState(self.seed)
@@ -74,8 +79,11 @@ class CIFAR100LT(_CIFARLT, CIFAR100):
     Args:
         data_root: Folder that holds or gets ``cifar-100-python``.
         split: ``'train'`` or ``'test'``.
-        imbalance_ratio: Size of the largest class over the smallest.
+        imbalance_ratio: Size of the largest class over the smallest; 1
+            keeps all images.
         seed: Seed of the choice which images stay.
+        imbalance_shape: ``'exponential'``, ``'pareto'`` or ``'step'``, see
+            :func:`imbalanced_counts`.
         **kwargs: Keys of :class:`mmpretrain.datasets.CIFAR100`
             (``download``, ``pipeline``, ``test_mode`` ...).
 

@@ -13,9 +13,10 @@ from lift_mm.registry import DATASETS
 
 from .base import given_classes
 from .image_files import ImageFilesMixin
-from .longtail import holdout_mask, long_tail_counts, long_tail_indices
+from .longtail import holdout_mask, imbalanced_counts, long_tail_indices
 
 _SPLITS = ('train', 'val', 'test')
+_IMAGES = tuple('.jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp'.split())
 
 
 @DATASETS.register_module()
@@ -37,14 +38,16 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
             ``n_max`` is the size of the largest class. By default all
             images are kept. Only for training.
         seed: Seed of the choice which images stay.
-        val_fraction: Where there are no splits: share of each class that
-            ``split='val'`` gets and ``split='train'`` lacks. Training and
-            validation set need the same value.
+        val_fraction: Where there is no folder ``val``: share of each class
+            that ``split='val'`` gets and ``split='train'`` lacks. Training
+            and validation set need the same value.
         classes: Names by label, or a file with one name a line. By default
             ``class_names.txt`` in ``data_root`` (one name a line in the
             order of the sorted folders), else the folders' names with
             blanks for underscores.
         extensions: Endings of image files, in lower case.
+        imbalance_shape: ``'exponential'``, as above, ``'pareto'`` or
+            ``'step'``, see :func:`imbalanced_counts`.
         test_mode: Whether this is a test set.
         lazy_init: Whether to put off reading the folder.
         **kwargs: Keys of :class:`mmpretrain.datasets.BaseDataset`, and
@@ -64,17 +67,8 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
         seed: int = 0,
         val_fraction: float | None = None,
         classes: str | Sequence[str] | None = None,
-        extensions: Sequence[str] = (
-            '.jpg',
-            '.jpeg',
-            '.png',
-            '.ppm',
-            '.bmp',
-            '.pgm',
-            '.tif',
-            '.tiff',
-            '.webp',
-        ),
+        extensions: Sequence[str] = _IMAGES,
+        imbalance_shape: str = 'exponential',
         test_mode: bool = False,
         **kwargs,
     ) -> None:
@@ -84,8 +78,14 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
                 'set; leave the dataset key `imbalance_ratio` to the '
                 'training set.'
             )
+        if imbalance_ratio is None and imbalance_shape != 'exponential':
+            raise ValueError(
+                f'imbalance_shape={imbalance_shape!r} is a long tail of no '
+                'ratio; give the dataset key `imbalance_ratio`, too.'
+            )
         self.split = split
         self.imbalance_ratio = imbalance_ratio
+        self.imbalance_shape = imbalance_shape
         self.seed = seed
         self.val_fraction = val_fraction
         self.extensions = tuple(extensions)
@@ -106,8 +106,7 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
         """
         root, class_root = self._roots()
         folders = _class_folders(class_root)
-        self._name_classes(folders)
-        found = _class_folders(root)
+        found = _subdirs(root)
         ranks = {folder: rank for rank, folder in enumerate(folders)}
         new = sorted(set(found) - set(folders))
         if new:
@@ -116,9 +115,13 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
                 f'all) that {class_root!r} lacks; train on these classes '
                 'too, or take the folders away (dataset key `data_root`).'
             )
-        samples, _ = get_samples(
+        samples, empty = get_samples(
             root, {folder: ranks[folder] for folder in found}, self._is_image
         )
+        self._refuse_missing_images(
+            root, samples, sorted(empty | (set(folders) - set(found)))
+        )
+        self._name_classes(folders)
         kept = self._kept([label for _, label in samples])
         return [
             dict(img_path=osp.join(root, path), gt_label=label)
@@ -129,38 +132,61 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
         """Find the folder of the images and that of all classes."""
         root = self.data_root
         if not osp.isdir(root):
+            file = ', but a file of that name' if osp.exists(root) else ''
             raise ValueError(
-                f'There is no folder {root!r}; check the dataset key '
-                '`data_root`.'
+                f'There is no folder {osp.abspath(root)!r}{file}; check the '
+                'dataset key `data_root`.'
             )
-        inside = {name: osp.join(root, name) for name in os.listdir(root)}
-        # A split holds class folders; a class called 'train' holds images.
-        splits = [s for s in _SPLITS if s in inside and _subdirs(inside[s])]
         if not self.split:
             return root, root
+        splits = split_folders(root)
+        if self.val_fraction is not None and 'val' in splits:
+            raise ValueError(
+                f'val_fraction={self.val_fraction} is for folders without '
+                f'a validation set, but {root!r} has {splits}; leave the '
+                'dataset key `val_fraction` out.'
+            )
+        held_out = self.split == 'val' and self.val_fraction is not None
         if splits:
-            if self.val_fraction is not None:
-                raise ValueError(
-                    f'val_fraction={self.val_fraction} is for folders '
-                    f'without splits, but {root!r} has {splits}; leave the '
-                    'dataset key `val_fraction` out.'
-                )
-            images = inside.get(self.split, '')
+            images = osp.join(root, 'train' if held_out else self.split)
             if not osp.isdir(images):
+                others = sorted(set(_subdirs(root)) - set(splits))
                 raise ValueError(
                     f'{root!r} has no folder {self.split!r}; the dataset '
-                    f'key `split` can be one of {splits}.'
+                    f'key `split` can be one of {splits + others}, and '
+                    "'val' where training and validation set both have "
+                    '`val_fraction=0.2`.'
                 )
-            return images, inside['train'] if 'train' in splits else images
-        if self.split != 'train' and (
-            self.val_fraction is None or self.split != 'val'
-        ):
+            train = osp.join(root, 'train')
+            return images, train if 'train' in splits else images
+        if self.split != 'train' and not held_out:
             raise ValueError(
                 f'{root!r} has no folder {self.split!r}: it is not split; '
-                "hold images out with the dataset keys `split='val'` and "
-                "`val_fraction=0.2`, or take all with `split=''`."
+                'hold images out with the dataset key `val_fraction=0.2` of '
+                "the training and the validation set, which has `split='val'`,"
+                " or take all with `split=''`."
             )
         return root, root
+
+    def _refuse_missing_images(
+        self, root: str, samples: list, missing: Sequence[str]
+    ) -> None:
+        """Refuse folders without images, before names are asked for."""
+        endings = ', '.join(self.extensions)
+        if not samples:
+            raise ValueError(
+                f'{root!r} has no image: no file in a class folder ends in '
+                f'one of {endings} (dataset keys `data_root`, `extensions`).'
+            )
+        if missing and not self.test_mode:
+            more = f' and {len(missing) - 5} more' if len(missing) > 5 else ''
+            hint = '' if self.split == 'train' else ', or set `test_mode=True`'
+            raise ValueError(
+                f'{root!r} has no training image of '
+                f'{", ".join(map(repr, missing[:5]))}{more}; add files '
+                f'ending in one of {endings}, or take the class folder away'
+                f'{hint} (dataset keys `data_root`, `extensions`).'
+            )
 
     def _name_classes(self, folders: Sequence[str]) -> None:
         names = self._metainfo.get('classes')
@@ -188,17 +214,35 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
         if not labels:
             return kept
         labels = np.array(labels)
-        if self.val_fraction is not None and self.split:
+        if self.val_fraction is not None and self.split in ('train', 'val'):
             held_out = holdout_mask(labels, self.val_fraction)
             kept = kept[held_out if self.split == 'val' else ~held_out]
         if self.imbalance_ratio is not None:
             size = len(self._metainfo['classes'])
-            counts = long_tail_counts(
-                np.bincount(labels[kept]).max(), size, self.imbalance_ratio
+            counts = imbalanced_counts(
+                self.imbalance_shape,
+                int(np.bincount(labels[kept]).max()),
+                size,
+                self.imbalance_ratio,
             )
             rng = np.random.RandomState(self.seed)
             kept = kept[long_tail_indices(labels[kept], counts, rng)]
         return kept
+
+
+def split_folders(root: str) -> list[str]:
+    """Name the splits of a folder.
+
+    A split holds class folders; a class called "train" holds images.
+
+    Args:
+        root: Folder of the dataset.
+
+    Returns:
+        Those of ``'train'``, ``'val'`` and ``'test'`` that are there, in
+        this order.
+    """
+    return [split for split in _SPLITS if _subdirs(osp.join(root, split))]
 
 
 def _subdirs(path: str) -> list[str]:
@@ -217,5 +261,19 @@ def _class_folders(path: str) -> list[str]:
         raise ValueError(
             f'{path!r} has no folders; put the images of each class into a '
             'folder of its own (dataset key `data_root`).'
+        )
+    if {folder.lower() for folder in folders} <= {*_SPLITS, 'valid'}:
+        raise ValueError(
+            f'{path!r} has the folders {folders}, which are no classes; '
+            f'call splits {", ".join(map(repr, _SPLITS))}, and put the '
+            'images of each class into a folder of its own in them (dataset '
+            'key `data_root`).'
+        )
+    only = osp.join(path, folders[0])
+    if len(folders) == 1 and len(_subdirs(only)) == len(os.listdir(only)) > 0:
+        raise ValueError(
+            f'{path!r} has one folder with nothing but folders in it; if '
+            'those are the classes or the splits, set the dataset key '
+            f'`data_root={only!r}`.'
         )
     return folders

@@ -4,6 +4,7 @@ import os.path as osp
 from collections.abc import Sequence
 
 from mmengine.fileio import exists, get_file_backend, get_text
+from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 
 from lift_mm.clip.names import read_class_names
@@ -19,7 +20,7 @@ class LongTailList(ImageFilesMixin, BaseDataset):
 
     The label is what stands behind the last blank, so paths may hold
     blanks. Empty lines are ignored. ImageNet-LT, Places-LT and many others
-    come as such lists.
+    come as such lists. A line that comes twice counts twice, with a warning.
 
     Args:
         ann_file: The list, relative to ``data_root``.
@@ -38,8 +39,9 @@ class LongTailList(ImageFilesMixin, BaseDataset):
             (``indices``, ``lazy_init``, ``serialize_data`` ...).
 
     Raises:
-        ValueError: The list is missing or has a line of another form, names
-            are missing or do not fit the labels, images are missing.
+        ValueError: The list is missing, has a line of another form or two
+            labels for one image, names are missing or do not fit the
+            labels, images are missing.
     """
 
     def __init__(
@@ -83,17 +85,49 @@ class LongTailList(ImageFilesMixin, BaseDataset):
                 'check the dataset keys `ann_file` and `data_root`. '
                 f'{self.list_hint()}'.rstrip()
             )
-        if 'classes' not in self._metainfo:
-            self._metainfo['classes'] = self._names_beside()
-        # Found once, not for each of maybe half a million images.
+        # Joined for each folder, not for maybe half a million images.
         backend = get_file_backend(self.img_prefix, enable_singleton=True)
+        folders = {}
         data_list = []
-        for number, line in enumerate(self._lines(), start=1):
-            if line.strip():
-                path, label = self._parse(line, number)
-                path = backend.join_path(self.img_prefix, path)
-                data_list.append(dict(img_path=path, gt_label=label))
+        lines = self._lines()
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            path, label = self._parse(line, number)
+            folder, slash, name = path.rpartition('/')
+            folder += slash
+            if folder not in folders:
+                folders[folder] = backend.join_path(self.img_prefix, folder)
+            path = folders[folder] + name
+            data_list.append(dict(img_path=path, gt_label=label))
+        if len({item['img_path'] for item in data_list}) < len(data_list):
+            self._judge_repeats(data_list, lines)
+        if 'classes' not in self._metainfo:
+            path = self._names_file()
+            self._metainfo['classes'] = (
+                read_class_names(path)
+                if osp.isfile(path)
+                else self.default_classes(data_list)
+            )
         return data_list
+
+    def default_classes(self, data_list: list[dict]) -> Sequence[str]:
+        """Name the classes where neither the config nor a file does.
+
+        Args:
+            data_list: What :meth:`load_data_list` has read.
+
+        Returns:
+            Names by label.
+
+        Raises:
+            ValueError: The list does not tell the names.
+        """
+        raise ValueError(
+            f'The list {self.ann_file!r} holds no class names; give them '
+            'as a list or a file (dataset key `classes`), or write '
+            f'{self._names_file()!r} with one name a line in label order.'
+        )
 
     def _lines(self) -> list[str]:
         try:
@@ -115,12 +149,27 @@ class LongTailList(ImageFilesMixin, BaseDataset):
             )
         return path, int(label[0])
 
-    def _names_beside(self) -> Sequence[str]:
-        path = osp.join(osp.dirname(self.ann_file), 'class_names.txt')
-        if not osp.isfile(path):
-            raise ValueError(
-                f'The list {self.ann_file!r} holds no class names; give them '
-                'as a list or a file (dataset key `classes`), or write '
-                f'{path!r} with one name a line in label order.'
-            )
-        return read_class_names(path)
+    def _names_file(self) -> str:
+        return osp.join(osp.dirname(self.ann_file), 'class_names.txt')
+
+    def _judge_repeats(self, data_list: list[dict], lines: list[str]) -> None:
+        """Refuse two labels for one image; warn of equal lines."""
+        numbers = [n for n, line in enumerate(lines, 1) if line.strip()]
+        first, repeats = {}, []
+        for number, item in zip(numbers, data_list, strict=True):
+            path, label = item.values()
+            before, known = first.setdefault(path, (number, label))
+            if label != known:
+                raise ValueError(
+                    f'{self.ann_file!r} gives {path!r} the label {known} in '
+                    f'line {before} and {label} in line {number}; take one '
+                    'of the lines out (dataset key `ann_file`).'
+                )
+            if before != number:
+                repeats.append((path, before, number))
+        path, before, number = repeats[0]
+        MMLogger.get_current_instance().warning(
+            f'{self.ann_file!r} names {len(repeats)} images again that stand '
+            f'in an earlier line, first {path!r} of line {before} in line '
+            f'{number}; all lines are kept and count.'
+        )

@@ -183,7 +183,9 @@ class ClassInfoHook(Hook):
             raise ValueError(
                 f'The head has num_classes={size} (key '
                 f'`model.head.num_classes`) and the dataset {len(names)} '
-                'class names (dataset key `classes`); they must agree.'
+                f'class names, {names[0]!r} to {names[-1]!r}; set the key '
+                f'to {len(names)}, or correct the names (dataset key '
+                '`classes`).'
             )
         listeners = list(model.modules())
         for loop in (runner._val_loop, runner._test_loop):

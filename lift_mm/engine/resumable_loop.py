@@ -12,6 +12,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader, Sampler
 
+from lift_mm.datasets.randomness import begin_epoch
 from lift_mm.registry import LOOPS
 
 
@@ -21,7 +22,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
 
     * A sample's random choices come from (seed, epoch, index), which the
       datasets of lift_mm take from here and persistent workers read in
-      shared memory; a step's from (seed, iteration, rank).
+      shared memory; a step's from (seed, iteration, rank). Transforms that
+      change with the epoch learn it the same way, in any dataset.
     * A run that was cut inside an epoch goes on with the batches that were
       left; those already trained are skipped by index, not loaded.
     * Gradient accumulation ends with each epoch: its last group makes a step
@@ -38,9 +40,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         runner, loader = self.runner, self.dataloader
         done = self._resume_epoch() if self._first else 0
         self._first = False
-        for dataset in _datasets(loader.dataset):
-            dataset.set_seed(runner.seed)
-            dataset.set_epoch(self._epoch)
+        begin_epoch(loader.dataset, self._epoch, self._max_epochs, runner.seed)
         runner.call_hook('before_train_epoch')
         runner.model.train()
         accumulate_by_epoch(
@@ -122,15 +122,3 @@ def skip_batches(loader: DataLoader, number: int):
         yield loader
     finally:
         batches.sampler = whole
-
-
-def _datasets(dataset) -> Iterator:
-    """Find datasets that take a seed and an epoch, inside any wrapper."""
-    if hasattr(dataset, 'set_epoch') and hasattr(dataset, 'set_seed'):
-        yield dataset
-    for inner in [
-        getattr(dataset, 'dataset', None),
-        *getattr(dataset, 'datasets', ()),
-    ]:
-        if inner is not None:
-            yield from _datasets(inner)

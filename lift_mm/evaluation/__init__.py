@@ -3,8 +3,11 @@
 from .functional import (
     calibration_error,
     geometric_mean,
+    group_counts,
     harmonic_mean,
     macro_f1,
+    measures,
+    most_confused,
     per_class_recall,
     shot_groups,
 )
@@ -14,8 +17,11 @@ __all__ = [
     'LongTailMetric',
     'calibration_error',
     'geometric_mean',
+    'group_counts',
     'harmonic_mean',
     'macro_f1',
+    'measures',
+    'most_confused',
     'per_class_recall',
     'shot_groups',
 ]

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lift_mm.datasets.longtail import long_tail_counts
+
 
 def per_class_recall(
     labels: np.ndarray, predictions: np.ndarray, num_classes: int
@@ -49,6 +51,57 @@ def shot_groups(
         medium=np.flatnonzero((counts >= low) & (counts <= high)),
         few=np.flatnonzero(counts < low),
     )
+
+
+def group_counts(
+    groups: str | Sequence[int], counts: Sequence[int] | None
+) -> list[int] | None:
+    """Give the counts that part the classes into groups.
+
+    Args:
+        groups: ``'train'`` for the training counts (LIFT+), ``'ir100'`` for
+            the counts of an exponential long tail of imbalance ratio 100
+            with the same largest class (LIFT's program, for every CIFAR),
+            or the counts themselves.
+        counts: Training images of each class, shape ``(C,)``, if known.
+
+    Returns:
+        A count for each class; None where the training counts are needed
+        and unknown.
+    """
+    if groups not in ('train', 'ir100'):
+        return list(groups)
+    if counts is None or groups == 'train':
+        return counts
+    return long_tail_counts(max(counts), len(counts), 100)
+
+
+def most_confused(
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give what each class is most often mistaken for.
+
+    Args:
+        labels: True class of every image, shape ``(N,)``.
+        predictions: Predicted class of every image, shape ``(N,)``.
+        num_classes: Number of classes ``C``.
+
+    Returns:
+        The other class, the lowest of several, and how many images were
+        taken for it, both of shape ``(C,)``; -1 and 0 where there are none.
+    """
+    wrong = labels != predictions
+    # C * C cells would be 66 million for iNaturalist: only those that occur.
+    pairs = labels[wrong].astype(np.int64) * num_classes + predictions[wrong]
+    cells, times = np.unique(pairs, return_counts=True)
+    true, named = np.divmod(cells, num_classes)
+    order = np.lexsort((named, -times, true))
+    rows, first = np.unique(true[order], return_index=True)
+    others = np.full(num_classes, -1)
+    counts = np.zeros(num_classes, dtype=np.int64)
+    others[rows] = named[order][first]
+    counts[rows] = times[order][first]
+    return others, counts
 
 
 def harmonic_mean(recalls: np.ndarray, floor: float = 1e-3) -> float:
@@ -111,8 +164,50 @@ def calibration_error(
         The mean gap between confidence and accuracy over the bins, weighted
         by their images, in per cent. Empty bins do not count.
     """
-    bins = np.ceil(confidences * num_bins).astype(int) - 1
-    bins = bins.clip(0, num_bins - 1)
+    # Compared with the edges, for 0.07 * 100 is above 7 in floating point.
+    edges = np.arange(1, num_bins) / num_bins
+    bins = np.searchsorted(edges, confidences)
     # |accuracy - confidence| * images of a bin is |sum of differences|.
     gaps = np.bincount(bins, weights=correct - confidences)
     return float(100.0 * np.abs(gaps).sum() / len(confidences))
+
+
+def measures(
+    labels: np.ndarray,
+    predictions: np.ndarray,
+    confidences: np.ndarray,
+    groups: dict[str, np.ndarray],
+    num_bins: int = 10,
+) -> dict[str, float]:
+    """Compute all measures.
+
+    Args:
+        labels: True class of every image, shape ``(N,)``.
+        predictions: Predicted class of every image, shape ``(N,)``.
+        confidences: Probability of the predicted class, shape ``(N,)``.
+        groups: The class indices of each group; every class is in one.
+        num_bins: Bins of the calibration error.
+
+    Returns:
+        The measures in per cent. ``acc_<group>`` is lacking where no class
+        of the group has images, and ``ece`` where a confidence is NaN.
+    """
+    size = sum(map(len, groups.values()))
+    correct = labels == predictions
+    recalls = per_class_recall(labels, predictions, size)
+    present = recalls[~np.isnan(recalls)]
+    found = dict(acc=100.0 * correct.mean(), acc_mean=present.mean())
+    for name, members in groups.items():
+        rates = recalls[members]
+        rates = rates[~np.isnan(rates)]
+        if len(rates):
+            found[f'acc_{name}'] = rates.mean()
+    found.update(
+        acc_worst=present.min(),
+        hmean=harmonic_mean(present),
+        gmean=geometric_mean(present),
+        f1_macro=macro_f1(labels, predictions, size),
+    )
+    if not np.isnan(confidences).any():
+        found['ece'] = calibration_error(confidences, correct, num_bins)
+    return {name: float(value) for name, value in found.items()}

@@ -1,21 +1,23 @@
 """The measures of long-tail recognition as an MMEngine metric."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from mmengine.evaluator import BaseMetric
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 
 from lift_mm.registry import METRICS
 
-from .functional import (
-    calibration_error,
-    geometric_mean,
-    harmonic_mean,
-    macro_f1,
-    per_class_recall,
-    shot_groups,
+from .functional import group_counts, measures, shot_groups
+from .inputs import checked_columns, checked_counts, image_rows
+from .report import (
+    absent_classes,
+    class_rows,
+    dump_stem,
+    some_names,
+    worst_table,
+    write_report,
 )
 
 
@@ -37,23 +39,37 @@ class LongTailMetric(BaseMetric):
     =================  ====================================================
 
     Classes without test images are left out of all means, and a group
-    without classes is left out of the result; the log says so once.
+    without such classes is left out of the result; the log says so once.
+
+    ``default_hooks.checkpoint.save_best`` takes any of these keys. mmengine
+    knows that more is better where the key contains ``acc``; the others need
+    ``rule='greater'`` beside it, and ``lt/ece`` needs ``rule='less'``.
 
     Args:
         class_counts: Training images of each class. By default
             ``ClassInfoHook`` fills them in from the training set or the
             checkpoint. The test set's own counts are never taken.
-        group_counts: Counts that part the classes into groups, where these
-            are not the training counts: LIFT's program groups every
-            CIFAR-100-LT by the counts of imbalance ratio 100.
+        groups: Counts that part the classes into groups: ``'train'`` takes
+            the training counts (LIFT+); ``'ir100'`` those of an exponential
+            long tail of imbalance ratio 100 with the same largest class, by
+            label, as LIFT's program does for every CIFAR-LT; a list gives
+            one count for each class.
         thresholds: Smallest and largest count of a medium-shot class.
         num_bins: Bins of the calibration error.
+        table: How many of the worst classes to log, 0 for none.
+        table_at_val: Whether to log them after each validation, too, and
+            not only after a test.
+        dump: Path, with or without ending, of a CSV and a JSON file with
+            the result of each class; the JSON file also has the measures
+            and settings. A relative path starts at the working directory of
+            the process; each evaluation overwrites the files.
         collect_device: Device for gathering results, ``'cpu'`` or
             ``'gpu'``.
         prefix: Prefix of the keys, ``'lt'`` by default.
         **kwargs: Further keys of :class:`mmengine.evaluator.BaseMetric`.
 
     Raises:
+        TypeError: ``dump`` is no path.
         ValueError: The training counts are unknown, or options or labels do
             not fit together.
     """
@@ -63,9 +79,12 @@ class LongTailMetric(BaseMetric):
     def __init__(
         self,
         class_counts: Sequence[int] | None = None,
-        group_counts: Sequence[int] | None = None,
+        groups: str | Sequence[int] = 'train',
         thresholds: Sequence[int] = (20, 100),
         num_bins: int = 10,
+        table: int = 10,
+        table_at_val: bool = False,
+        dump: str | os.PathLike | None = None,
         collect_device: str = 'cpu',
         prefix: str | None = None,
         **kwargs,
@@ -77,15 +96,28 @@ class LongTailMetric(BaseMetric):
                 'largest number of training images of a medium-shot class '
                 '(metric key `thresholds`).'
             )
-        if num_bins < 1:
+        for key, value, least in (
+            ('num_bins', num_bins, 1),
+            ('table', table, 0),
+        ):
+            if value < least:
+                raise ValueError(
+                    f'{key}={value} must be at least {least} (metric key '
+                    f'`{key}`).'
+                )
+        if isinstance(groups, str) and groups not in ('train', 'ir100'):
             raise ValueError(
-                f'num_bins={num_bins} must be at least 1 (metric key '
-                '`num_bins`).'
+                f"groups={groups!r} is none of 'train', 'ir100' or a list "
+                'with one count for each class (`test_evaluator.groups`).'
             )
-        self.class_counts = _counts(class_counts, 'class_counts')
-        self.group_counts = _counts(group_counts, 'group_counts')
+        self.class_counts = checked_counts(class_counts, 'class_counts')
+        named = isinstance(groups, str)
+        self.groups = groups if named else checked_counts(groups, 'groups')
         self.thresholds = tuple(thresholds)
         self.num_bins = num_bins
+        self.table = table
+        self.table_at_val = table_at_val
+        self.dump = None if dump is None else dump_stem(dump)
         self.class_names: tuple[str, ...] | None = None
         self._logged: set[str] = set()
 
@@ -99,11 +131,31 @@ class LongTailMetric(BaseMetric):
         Args:
             class_names: Name of each class, by label, if known.
             class_counts: Training images of each class, if known.
+
+        Raises:
+            ValueError: Names and counts are not of the same classes.
         """
         if class_names is not None:
             self.class_names = tuple(class_names)
         if self.class_counts is None:
-            self.class_counts = _counts(class_counts, 'class_counts')
+            self.class_counts = checked_counts(class_counts, 'class_counts')
+        if group_counts(self.groups, self.class_counts) is not None:
+            self._groups()
+
+    def keys(self, test_counts: Sequence[int] | None = None) -> list[str]:
+        """Give the keys of the measures that an evaluation will give.
+
+        Args:
+            test_counts: Test images of each class, if known.
+        """
+        groups = self._groups()
+        if test_counts is not None:
+            tested = np.flatnonzero(test_counts)
+            groups = {n: np.intersect1d(g, tested) for n, g in groups.items()}
+        names = ['acc', 'acc_mean']
+        names += [f'acc_{name}' for name, g in groups.items() if len(g)]
+        names += ['acc_worst', 'hmean', 'gmean', 'f1_macro', 'ece']
+        return [f'{self.prefix}/{name}' for name in names]
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Keep label, prediction and confidence of each image.
@@ -122,17 +174,7 @@ class LongTailMetric(BaseMetric):
         self._groups()  # better now than after the last image
         if not data_samples:
             return
-        scores = torch.stack(_column(data_samples, 'pred_score')).float()
-        confidences, predictions = scores.max(dim=1)
-        if 'pred_label' in data_samples[0]:
-            predictions = torch.cat(_firsts(data_samples, 'pred_label'))
-        labels = torch.cat(_firsts(data_samples, 'gt_label'))
-        # One transfer a batch. Tuples, one for each image, so that the
-        # images that a distributed sampler repeats can be cut off.
-        columns = [
-            column.tolist() for column in (labels, predictions, confidences)
-        ]
-        self.results.extend(zip(*columns, strict=True))
+        self.results.extend(image_rows(data_samples))
 
     def compute_metrics(self, results: list[tuple]) -> dict[str, float]:
         """Compute all measures.
@@ -144,108 +186,76 @@ class LongTailMetric(BaseMetric):
             The measures in per cent, keys without prefix.
         """
         groups = self._groups()
-        size = sum(map(len, groups.values()))
-        if not results:
-            raise ValueError(
-                'LongTailMetric got no image; check `test_dataloader`.'
-            )
-        columns = [np.array(column) for column in zip(*results, strict=True)]
-        labels, predictions, confidences = columns
-        for column in (labels, predictions):
-            if column.min() < 0 or column.max() >= size:
-                raise ValueError(
-                    f'Labels and predictions reach from {column.min()} to '
-                    f'{column.max()}, but there are training counts of '
-                    f'{size} classes; give one count for each class '
-                    '(`test_evaluator.class_counts`).'
-                )
-        correct = labels == predictions
-        recalls = per_class_recall(labels, predictions, size)
-        present = recalls[~np.isnan(recalls)]
-        if len(present) < size:
-            self._log_absent(np.flatnonzero(np.isnan(recalls)))
-        metrics = dict(acc=100.0 * correct.mean(), acc_mean=present.mean())
-        for name, members in groups.items():
-            rates = recalls[members]
-            rates = rates[~np.isnan(rates)]
-            if len(rates):
-                metrics[f'acc_{name}'] = rates.mean()
-            else:
-                self._log_once(
-                    f'No class of the group {name!r} has test images: '
-                    f'{self.prefix}/acc_{name} is left out.'
-                )
-        metrics.update(
-            acc_worst=present.min(),
-            hmean=harmonic_mean(present),
-            gmean=geometric_mean(present),
-            f1_macro=macro_f1(labels, predictions, size),
-            ece=calibration_error(confidences, correct, self.num_bins),
+        labels, predictions, confidences = checked_columns(
+            results, sum(map(len, groups.values()))
         )
-        return {name: float(value) for name, value in metrics.items()}
+        metrics = measures(
+            labels, predictions, confidences, groups, self.num_bins
+        )
+        for name, members in groups.items():
+            if f'acc_{name}' not in metrics:
+                self._log_once(
+                    f'{self.prefix}/acc_{name} is absent: of {len(members)} '
+                    f'{name}-shot classes none has test images.'
+                )
+        if 'ece' not in metrics:
+            self._log_once(
+                f'{self.prefix}/ece is absent: the model gives NaN for '
+                f'{np.isnan(confidences).sum()} images.'
+            )
+        rows = class_rows(
+            labels, predictions, groups, self.class_names, self.class_counts
+        )
+        self._report(rows, metrics)
+        return metrics
 
     def _groups(self) -> dict[str, np.ndarray]:
-        counts, groups = self.class_counts, self.group_counts
-        if counts is not None and groups is not None:
-            if len(counts) != len(groups):
-                raise ValueError(
-                    f'There are {len(groups)} group counts for '
-                    f'{len(counts)} classes; give one for each class '
-                    '(`test_evaluator.group_counts`).'
-                )
-        if groups is None:
-            groups = counts
-        if groups is None:
+        counts = group_counts(self.groups, self.class_counts)
+        if counts is None:
             raise ValueError(
                 'LongTailMetric does not know how many training images each '
                 'class has; give the list of counts '
                 '(`test_evaluator.class_counts`).'
             )
-        return shot_groups(groups, self.thresholds)
+        for key, known in (
+            ('class_counts', self.class_counts),
+            ('groups', counts),
+        ):
+            names = self.class_names or counts
+            if known is not None and len(known) != len(names):
+                raise ValueError(
+                    f'{key} has {len(known)} numbers for {len(names)} '
+                    'classes; give one for each class '
+                    f'(`test_evaluator.{key}`).'
+                )
+        return shot_groups(counts, self.thresholds)
 
-    def _log_absent(self, absent: np.ndarray) -> None:
-        names = self.class_names or {}
-        shown = [
-            repr(names[c]) if c < len(names) else str(c) for c in absent[:5]
-        ]
-        more = f' and {len(absent) - 5} more' if len(absent) > 5 else ''
-        self._log_once(
-            f'Left out of the means, for want of test images: class '
-            f'{", ".join(shown)}{more}.'
-        )
+    def _report(self, rows: list[dict], metrics: dict[str, float]) -> None:
+        """Log and write what is known of each class."""
+        absent = absent_classes(rows)
+        if absent:
+            self._log_once(
+                f'{len(absent)} of {len(rows)} classes have no test images '
+                f'and are left out of all means: {some_names(absent)}.'
+            )
+        hub = MessageHub.get_current_instance()
+        validation = hub.get_info('loop_stage') == 'val'
+        if self.table and (self.table_at_val or not validation):
+            table = worst_table(rows, self.table)
+            MMLogger.get_current_instance().info(f'\n{table}')
+        if self.dump is not None:
+            settings = dict(
+                groups=self.groups,
+                thresholds=self.thresholds,
+                num_bins=self.num_bins,
+                num_images=sum(row['test_count'] for row in rows),
+                num_classes=len(rows),
+                num_absent_classes=len(absent),
+            )
+            overall = {f'{self.prefix}/{k}': v for k, v in metrics.items()}
+            write_report(self.dump, rows, overall, settings)
 
     def _log_once(self, text: str) -> None:
         if text not in self._logged:
             self._logged.add(text)
             MMLogger.get_current_instance().info(text)
-
-
-def _column(samples: Sequence, key: str) -> list[torch.Tensor]:
-    if not all(key in sample for sample in samples):
-        raise ValueError(
-            f'A prediction has no {key!r}: LongTailMetric needs labelled '
-            'images and a head that gives `pred_score` (keys '
-            '`test_dataloader.dataset` and `model.head`).'
-        )
-    return [
-        torch.as_tensor(
-            sample[key] if isinstance(sample, dict) else sample.get(key)
-        )
-        for sample in samples
-    ]
-
-
-def _firsts(samples: Sequence, key: str) -> list[torch.Tensor]:
-    return [value.reshape(-1)[:1] for value in _column(samples, key)]
-
-
-def _counts(values: Sequence[int] | None, key: str) -> list[int] | None:
-    if values is None:
-        return None
-    counts = [int(value) for value in values]
-    if not counts or min(counts) < 0:
-        raise ValueError(
-            f'{key} must be a number of at least 0 for each class, not '
-            f'{counts[:10]} (`test_evaluator.{key}`).'
-        )
-    return counts

@@ -69,6 +69,25 @@ def test_training_set(cifar):
     assert type(dataset.get_data_info(0)['gt_label']) is int
 
 
+@pytest.mark.parametrize('ratio', [1, 2.5, 10, 50, 100, 1e6])
+def test_any_ratio(cifar, ratio):
+    cls, root, classes = cifar
+    counts = cls(root, imbalance_ratio=ratio).metainfo['class_counts']
+    assert counts == [
+        max(int(PER_CLASS * (1 / ratio) ** (c / (classes - 1))), 1)
+        for c in range(classes)
+    ]
+    assert counts[0] == PER_CLASS
+    assert counts[-1] == max(int(PER_CLASS * (1 / ratio)), 1)
+
+
+def test_step(cifar):
+    cls, root, classes = cifar
+    dataset = cls(root, imbalance_ratio=10, imbalance_shape='step')
+    half = classes // 2
+    assert dataset.metainfo['class_counts'] == [PER_CLASS] * half + [5] * half
+
+
 def test_test_set_is_whole(cifar):
     cls, root, classes = cifar
     dataset = DATASETS.build(

@@ -1,6 +1,7 @@
 """Lists of images, and what every long-tail dataset checks."""
 
 import copy
+import os.path as osp
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from mmengine.dataset import (
     RepeatDataset,
     default_collate,
 )
+from mmengine.fileio import LocalBackend, register_backend
 from torch.utils.data import DataLoader
 
 from lift_mm.datasets import LongTailList
@@ -143,6 +145,69 @@ def test_other_line_ends_blank_lines_and_prefix(image_list):
 def test_bad_lines(image_list, line):
     rewrite(image_list, f'\nphotos of 0/no 0.png 0\n{line}\n')
     with pytest.raises(ValueError, match=rf"train.txt', line 3, is '{line}'"):
+        build(image_list)
+
+
+@pytest.mark.parametrize('path', ['a.png', '/b/a.png', 'b//c d/a.png', '../a'])
+@pytest.mark.parametrize('prefix', ['', 'x', 'x/', '/x'])
+def test_paths_are_joined_as_ever(tmp_path, path, prefix):
+    rewrite(tmp_path, f'{path} 0')
+    dataset = build(
+        tmp_path, data_prefix=prefix, classes=['a'], check_files='none'
+    )
+    want = osp.join(tmp_path, prefix, path)
+    assert dataset.get_data_info(0)['img_path'] == want
+
+
+class Shelf(LocalBackend):
+    """A store with addresses like ``shelf://train.txt``."""
+
+    root = ''
+
+    def _local(self, path):
+        return osp.join(self.root, path.removeprefix('shelf://'))
+
+    def get(self, path):
+        return super().get(self._local(path))
+
+    def get_text(self, path, encoding='utf-8'):
+        return super().get_text(self._local(path), encoding)
+
+    def exists(self, path):
+        return super().exists(self._local(path))
+
+    def isfile(self, path):
+        return super().isfile(self._local(path))
+
+
+def test_other_stores(image_list, monkeypatch):
+    monkeypatch.setattr(Shelf, 'root', str(image_list))
+    register_backend('shelf', Shelf, force=True, prefixes='shelf')
+    kwargs = dict(data_root='shelf://', classes=['a', 'b', 'c'])
+    dataset = build(image_list, skip_broken=True, **kwargs)
+    path = dataset.get_data_info(4)['img_path']
+    assert path == 'shelf://photos of 1/no 0.png'
+    (image_list / 'photos of 1/no 0.png').unlink()
+    with pytest.raises(ValueError, match=rf"no image '{path}'"):
+        build(image_list, **kwargs)
+
+
+def test_repeated_lines(image_list, monkeypatch):
+    logged = []
+    monkeypatch.setattr(
+        'mmengine.logging.MMLogger.warning',
+        lambda self, text: logged.append(text),
+    )
+    text = (image_list / 'train.txt').read_text()
+    text += '\nphotos of 1/no 0.png 1\nphotos of 2/no 0.png  2\r\n'
+    rewrite(image_list, text)
+    dataset = build(image_list)
+    assert dataset.metainfo['class_counts'] == [4, 3, 2]
+    assert len(logged) == 1 and '2 images again' in logged[0]
+    assert "of 1/no 0.png' of line 5 in line 9;" in logged[0]
+    rewrite(image_list, text + 'photos of 0/no 1.png 2')
+    match = r"no 1.png' the label 0 in line 2 and 2 in line 11; .*`ann_file`"
+    with pytest.raises(ValueError, match=match):
         build(image_list)
 
 

@@ -1,4 +1,4 @@
-"""The published CIFAR-LT counts and draws, and the held-out share."""
+"""Shapes of long tails, the published draws, and the held-out share."""
 
 import hashlib
 
@@ -11,6 +11,14 @@ from lift_mm.datasets import (
     long_tail_counts,
     long_tail_indices,
 )
+from lift_mm.datasets.longtail import (
+    SHAPES,
+    head_to_tail,
+    imbalanced_counts,
+    pareto_counts,
+    step_counts,
+)
+from lift_mm.evaluation import shot_groups
 
 
 def shuffled_labels():
@@ -78,8 +86,96 @@ def test_counts_at_the_edges():
     assert long_tail_counts(7, 1, 100) == [7]
     assert long_tail_counts(8, 3, 1) == [8, 8, 8]
     assert long_tail_counts(10, 3, 1000) == [10, 1, 1]
-    with pytest.raises(ValueError, match='ratio is 0.5'):
-        long_tail_counts(10, 3, 0.5)
+
+
+@pytest.mark.parametrize('shape', list(SHAPES))
+@pytest.mark.parametrize(
+    'n_max, classes, ratio',
+    [
+        (500, 100, 100),
+        (5000, 10, 10),
+        (1280, 1000, 256),
+        (50, 5, 2.5),
+        (1000, 7, 3),
+        (7, 1, 100),
+        (10, 3, 1000),
+        (8, 3, 1),
+    ],
+)
+def test_laws_of_all_shapes(shape, n_max, classes, ratio):
+    counts = imbalanced_counts(shape, n_max, classes, ratio)
+    assert len(counts) == classes
+    assert all(type(count) is int for count in counts)
+    assert counts == sorted(counts, reverse=True)
+    assert counts[0] == n_max
+    if classes > 1:
+        assert counts[-1] == max(int(n_max / ratio), 1)
+    # A smaller ratio asks no class for fewer images.
+    milder = imbalanced_counts(shape, n_max, classes, 1 + (ratio - 1) / 2)
+    assert all(more >= less for more, less in zip(milder, counts))
+
+
+@pytest.mark.parametrize('shape', list(SHAPES))
+@pytest.mark.parametrize(
+    'ratio, error, match',
+    [
+        (0.5, ValueError, 'ratio is 0.5.*at least 1.*`imbalance_ratio`'),
+        (-3, ValueError, 'ratio is -3'),
+        (float('nan'), ValueError, 'ratio is nan'),
+        (float('inf'), ValueError, 'ratio is inf.*finite'),
+        ('100', TypeError, "ratio is '100', which is no number"),
+        (None, TypeError, 'ratio is None'),
+    ],
+)
+def test_no_ratio(shape, ratio, error, match):
+    with pytest.raises(error, match=match):
+        imbalanced_counts(shape, 10, 3, ratio)
+
+
+def test_no_shape():
+    with pytest.raises(ValueError, match=r"'pareto', 'step'.*_shape`"):
+        imbalanced_counts('linear', 10, 3, 2)
+
+
+def test_pareto_comes_near_imagenet_lt():
+    # The published training list: 115,846 images, 385 / 479 / 136 classes.
+    counts = pareto_counts(1280, 1000, 256)
+    assert sum(counts) == pytest.approx(115_846, rel=0.05)
+    groups = [len(found) for found in shot_groups(counts).values()]
+    assert groups == pytest.approx([385, 479, 136], abs=25)
+
+
+def test_pareto_quantiles():
+    # Quantiles of alpha = 1 are C / (c + 1): 4, 2, 4/3 and 1.
+    assert pareto_counts(310, 4, 31, alpha=1) == [310, 110, 43, 10]
+    tails = [sum(pareto_counts(1000, 50, 100, alpha=a)) for a in (1, 6, 50)]
+    assert tails == sorted(tails)
+
+
+@pytest.mark.parametrize(
+    'classes, mu, large',
+    [(4, 0.5, 2), (5, 0.5, 2), (10, 0.3, 7), (10, 0, 10), (10, 1, 1)],
+)
+def test_step(classes, mu, large):
+    counts = step_counts(50, classes, 10, mu)
+    assert counts == [50] * large + [5] * (classes - large)
+
+
+def test_step_of_no_share():
+    with pytest.raises(ValueError, match='share of small classes is 1.5'):
+        step_counts(50, 10, 10, 1.5)
+
+
+def test_head_to_tail():
+    sizes = [3, 9, 3, 5]
+    assert head_to_tail(sizes, 'size').tolist() == [1, 3, 0, 2]
+    assert head_to_tail(sizes, 'name').tolist() == [0, 1, 2, 3]
+    drawn = head_to_tail(range(20), 'random', seed=1)
+    assert sorted(drawn) == list(range(20)) != drawn.tolist()
+    assert np.array_equal(drawn, head_to_tail(range(20), 'random', seed=1))
+    assert not np.array_equal(drawn, head_to_tail(range(20), 'random'))
+    with pytest.raises(ValueError, match="no order 'rank'.*'random'"):
+        head_to_tail(sizes, 'rank')
 
 
 def test_a_class_gives_what_it_has():
@@ -97,3 +193,20 @@ def test_holdout():
     for fraction in (0, 1, 20):
         with pytest.raises(ValueError, match='val_fraction'):
             holdout_mask(labels, fraction)
+    with pytest.raises(TypeError, match="val_fraction='0.2' is no number"):
+        holdout_mask(labels, '0.2')
+
+
+@pytest.mark.parametrize(
+    'sizes, fraction, each',
+    [
+        ((100, 10), 0.2, 2),
+        ((9, 2), 0.9, 1),
+        ((50, 3), 0.01, 1),
+        ((9, 1), 0.5, 0),
+    ],
+)
+def test_balanced_holdout(sizes, fraction, each):
+    labels = np.repeat([0, 1], sizes)
+    held_out = holdout_mask(labels, fraction, balanced=True)
+    assert np.bincount(labels[held_out], minlength=2).tolist() == [each] * 2

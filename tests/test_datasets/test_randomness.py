@@ -7,10 +7,16 @@ import random
 import numpy as np
 import pytest
 import torch
-from mmpretrain.datasets import BaseDataset
-from torch.utils.data import DataLoader
+from mmcv.transforms import BaseTransform, RandomApply, RandomChoice
+from mmengine.dataset import (
+    ClassBalancedDataset,
+    ConcatDataset,
+    RepeatDataset,
+)
+from mmpretrain.datasets import BaseDataset, MultiView
+from torch.utils.data import DataLoader, Subset
 
-from lift_mm.datasets import LongTailMixin
+from lift_mm.datasets import LongTailMixin, begin_epoch
 from lift_mm.datasets.randomness import SharedClock, seeded
 
 
@@ -165,3 +171,84 @@ def test_subset_has_clock_and_counts_of_its_own():
     assert first.clock.epoch == second.clock.epoch == 1
     first.set_epoch(7)
     assert second.clock.epoch == 1
+
+
+# Telling the epoch
+
+
+class Listener(BaseTransform):
+    """Notes all that it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def set_epoch(self, epoch):
+        self.told.append(epoch)
+
+    def set_max_epochs(self, max_epochs):
+        self.told.append(max_epochs)
+
+    def transform(self, results):
+        return results
+
+
+class Foreign(BaseDataset):
+    """A dataset that knows nothing of epochs."""
+
+    METAINFO = dict(classes=('a', 'b'))
+
+    def load_data_list(self):
+        return [dict(gt_label=i % 2) for i in range(6)]
+
+
+class Holder:
+    """A transform of no family, with names of its own."""
+
+    def __init__(self, inner):
+        self.mine = {'inner': [inner]}
+
+    def __call__(self, results):
+        return self.mine['inner'][0](results)
+
+
+@pytest.mark.parametrize('kind', [Foreign, Toy])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda dataset: dataset,
+        lambda dataset: ConcatDataset([copy.deepcopy(dataset), dataset]),
+        lambda dataset: RepeatDataset(dataset, 2),
+        lambda dataset: ClassBalancedDataset(dataset, 0.5),
+        lambda dataset: Subset(dataset, [1, 2]),
+        lambda dataset: Subset(ConcatDataset([dataset]), [1, 2]),
+    ],
+    ids=['plain', 'concat', 'repeat', 'balanced', 'subset', 'nested'],
+)
+@pytest.mark.parametrize(
+    'nest',
+    [
+        lambda inner: inner,
+        lambda inner: RandomApply([inner]),
+        lambda inner: RandomChoice([[Dice()], [Dice(), inner]]),
+        lambda inner: MultiView([[inner]], 2),
+        lambda inner: RandomApply([RandomChoice([[inner]])]),
+        Holder,
+    ],
+    ids=['plain', 'apply', 'choice', 'views', 'nested', 'holder'],
+)
+def test_the_epoch_goes_everywhere(nest, wrap, kind):
+    listener = Listener()
+    dataset = kind(ann_file='', pipeline=[Dice(), nest(listener)])
+    begin_epoch(wrap(dataset), 2, 7, seed=3)
+    assert listener.told == [2, 7]  # and only once
+    if kind is Toy:
+        assert (dataset.clock.seed, dataset.clock.epoch) == (3, 2)
+
+
+def test_the_epoch_in_circles_and_where_nobody_listens():
+    listener = Listener()
+    dataset = Foreign(ann_file='', pipeline=[listener])
+    listener.dataset = dataset  # as transforms that mix images do
+    begin_epoch(dataset, 1, 2)
+    assert listener.told == [1, 2]
+    begin_epoch(range(3), 1, 2)

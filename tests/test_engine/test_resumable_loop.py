@@ -1,12 +1,12 @@
 """A run that was cut and resumed ends with the weights of one that was not."""
 
-from types import SimpleNamespace
-
+import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
+from PIL import Image
 from test_tuners.tiny_models import (
     clip_file,
     image_folder,
@@ -17,7 +17,6 @@ from test_tuners.tiny_models import (
 from torch.utils.data import BatchSampler, DataLoader
 
 from lift_mm.engine.resumable_loop import (
-    _datasets,
     accumulate_by_epoch,
     skip_batches,
 )
@@ -121,20 +120,6 @@ def test_accumulation_ends_with_the_epoch(counts, done, groups):
 
 def whole_plan(counts):
     return [list(range(5))[i : i + counts] for i in range(0, 5, counts)]
-
-
-def test_datasets_inside_wrappers():
-    class Leaf:
-        def set_epoch(self, epoch):
-            raise NotImplementedError
-
-        set_seed = set_epoch
-
-    one, two = Leaf(), Leaf()
-    repeated = SimpleNamespace(dataset=two)
-    both = SimpleNamespace(datasets=[one, repeated, range(3)])
-    assert list(_datasets(both)) == [one, two]
-    assert list(_datasets(range(3))) == []
 
 
 # Whole runs
@@ -280,3 +265,35 @@ def test_images_are_random(folder, tmp_path, uninterrupted):
     other = train(config(folder, tmp_path, seed=5), seen)
     assert not set(sums) & set(seen.sums)
     assert not torch.equal(other, weights)
+
+
+def growing(folder, work_dir, **kwargs):
+    """Give the config of a run whose crops grow by the epoch."""
+    cfg = config(folder, work_dir, interval=4, **kwargs)
+    cfg['train_cfg']['max_epochs'] = 3
+    dataset = cfg['train_dataloader']['dataset']
+    dataset['pipeline'] = [
+        dict(type='LoadImageFromFile'),
+        dict(type='lift_mm.MinimalistRandomResizedCrop', scale=16),
+        dict(type='PackInputs'),
+    ]
+    return cfg
+
+
+def test_growing_crops_of_a_resumed_run(folder, tmp_path):
+    seen = Recorder()
+    weights = train(growing(folder, tmp_path / 'whole'), seen)
+    # The images are squares of 16: the last epoch shows them whole.
+    files = (folder / 'images').rglob('*.png')
+    whole = sum(np.asarray(Image.open(file)).sum() for file in files)
+    shown = [sum(seen.sums[i : i + 5]) for i in (0, 5, 10)]
+    assert shown[2] == whole and whole not in shown[:2]
+    for workers, cut in ((0, 5), (1, 9)):
+        work_dir = tmp_path / f'cut{cut}'
+        with pytest.raises(Cut):
+            train(growing(folder, work_dir), CutHook(cut))
+        rest = Recorder()
+        cfg = growing(folder, work_dir, workers=workers)
+        resumed = train({**cfg, 'resume': True}, rest)
+        assert rest.sums == seen.sums[cut - 1 :]
+        assert torch.equal(resumed, weights)

@@ -1,10 +1,12 @@
 """The metric against the published evaluators."""
 
+import json
 import math
 
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
+from mmengine.logging import MessageHub
 from mmpretrain.structures import DataSample
 from parity_data import load, meta
 
@@ -105,14 +107,25 @@ def test_hand_made_case():
     assert result == pytest.approx(want, abs=1e-4)
 
 
-def test_group_counts_and_thresholds():
+def test_groups_and_thresholds():
     scores, labels = one_hot([0, 1, 0], 3), [0, 1, 2]
-    metric = LongTailMetric([500, 500, 500], group_counts=[101, 100, 19])
+    metric = LongTailMetric([500, 500, 500], groups=[101, 100, 19])
     result = measure(metric, scores, labels)
     assert (result['lt/acc_many'], result['lt/acc_few']) == (100, 0)
+    metric = LongTailMetric([1000, 900, 800], groups='ir100')
+    groups = {name: g.tolist() for name, g in metric._groups().items()}
+    assert groups == dict(many=[0], medium=[1], few=[2])
     metric = LongTailMetric([9, 5, 1], thresholds=(2, 5))
     result = measure(metric, scores, labels)
     assert (result['lt/acc_medium'], result['lt/acc_few']) == (100, 0)
+
+
+@pytest.mark.parametrize('tested', [None, [3, 1, 0], [1, 0, 1], [0, 0, 9]])
+def test_keys_are_known_beforehand(tested):
+    metric = LongTailMetric([500, 500, 5], prefix='tail')
+    labels = [c for c, n in enumerate(tested or [1, 1, 1]) for _ in range(n)]
+    result = measure(metric, one_hot([0] * len(labels), 3), labels)
+    assert metric.keys(tested) == list(result)
 
 
 def test_counts_of_the_test_set_are_not_training_counts():
@@ -137,7 +150,7 @@ def test_counts_of_the_test_set_are_not_training_counts():
 
 
 def test_absent_classes_and_empty_groups(log):
-    metric = LongTailMetric(class_counts=[500, 400, 50])
+    metric = LongTailMetric(class_counts=[500, 400, 50], table=0)
     metric.set_class_info(['ant', 'bee', 'cat'])
     for _ in range(2):
         result = measure(metric, one_hot([0, 0], 3), [0, 2])
@@ -146,8 +159,72 @@ def test_absent_classes_and_empty_groups(log):
     assert result['lt/acc_mean'] == 50 and result['lt/acc_many'] == 100
     assert not any(map(math.isnan, result.values()))
     assert len(log) == 2
-    assert "class 'bee'." in log[0]
-    assert "group 'few'" in log[1] and 'lt/acc_few' in log[1]
+    assert 'lt/acc_few is absent: of 0 few-shot classes' in log[0]
+    assert '1 of 3 classes have no test images' in log[1]
+    assert log[1].endswith("all means: 'bee'.")
+
+
+def test_many_absent_classes_are_counted(log):
+    metric = LongTailMetric(class_counts=[5] * 9, table=0)
+    measure(metric, one_hot([0], 9), [0])
+    assert '8 of 9 classes' in log[-1]
+    assert log[-1].endswith(': 1, 2, 3, 4, 5 and 3 more.')
+
+
+def test_a_model_that_gives_nan(log):
+    scores = torch.tensor([[0.5, 0.5], [math.nan, math.nan]])
+    metric = LongTailMetric(class_counts=[500, 5], table=0)
+    result = measure(metric, scores, [0, 1])
+    assert set(result) == KEYS - {'lt/acc_medium', 'lt/ece'}
+    assert log[-1] == 'lt/ece is absent: the model gives NaN for 1 images.'
+
+
+@pytest.mark.parametrize(
+    'stage, kwargs, shown',
+    [
+        (None, {}, True),
+        ('test', {}, True),
+        ('val', {}, False),
+        ('val', dict(table_at_val=True), True),
+        ('test', dict(table=0), False),
+    ],
+)
+def test_when_the_table_is_logged(log, stage, kwargs, shown):
+    hub = MessageHub.get_current_instance()
+    hub.update_info('loop_stage', stage)
+    metric = LongTailMetric(class_counts=[500, 50, 5], **kwargs)
+    measure(metric, one_hot([0, 0, 2], 3), [0, 1, 2])
+    hub.pop_info('loop_stage')
+    assert [line.startswith('\nworst classes') for line in log] == [
+        True
+    ] * shown
+
+
+@pytest.mark.parametrize('groups', ['train', 'ir100', [200, 30, 3]])
+def test_dump(tmp_path, log, groups):
+    metric = LongTailMetric(
+        [500, 50, 5], groups=groups, dump=tmp_path / 'new' / 'report.json'
+    )
+    metric.set_class_info(['ant', 'bee', 'cat'])
+    result = measure(metric, one_hot([0, 0, 0], 3), [0, 2, 2])
+    files = sorted(path.name for path in (tmp_path / 'new').iterdir())
+    assert files == ['report.csv', 'report.json']
+    found = json.loads((tmp_path / 'new' / 'report.json').read_text())
+    assert found['metrics'] == result
+    assert found['settings'] == dict(
+        groups=groups,
+        thresholds=[20, 100],
+        num_bins=10,
+        num_images=3,
+        num_classes=3,
+        num_absent_classes=1,
+    )
+    assert [row['class_name'] for row in found['classes']] == [
+        'ant',
+        'bee',
+        'cat',
+    ]
+    assert [row['train_count'] for row in found['classes']] == [500, 50, 5]
 
 
 def test_repeated_images_of_a_distributed_sampler(monkeypatch):
@@ -178,13 +255,28 @@ def test_refusals():
         LongTailMetric(num_bins=0)
     with pytest.raises(ValueError, match='evaluator.class_counts'):
         LongTailMetric(class_counts=[])
-    metric = LongTailMetric([5, 5], group_counts=[5, 5, 5])
-    with pytest.raises(ValueError, match='3 group counts for 2 classes'):
+    metric = LongTailMetric([5, 5], groups=[5, 5, 5])
+    with pytest.raises(ValueError, match='class_counts has 2 .* 3 classes'):
         measure(metric, one_hot([0], 2), [0])
+    with pytest.raises(ValueError, match="'ir10' is none of 'train', 'ir100'"):
+        LongTailMetric(groups='ir10')
+    with pytest.raises(ValueError, match='evaluator.groups'):
+        LongTailMetric(groups=[5, -1])
+    with pytest.raises(ValueError, match='table=-1 must be at least 0'):
+        LongTailMetric(table=-1)
+    with pytest.raises(TypeError, match='dump=7 is no path'):
+        LongTailMetric(dump=7)
     with pytest.raises(ValueError, match='from 2 to 2.*2 classes'):
         measure(LongTailMetric([5, 5]), one_hot([0], 2), [2])
     with pytest.raises(ValueError, match='got no image'):
         LongTailMetric([5, 5]).compute_metrics([])
+
+
+@pytest.mark.parametrize('key', ['class_counts', 'groups'])
+def test_numbers_of_other_classes_are_refused_at_once(key):
+    metric = LongTailMetric(**{key: [5, 5]})
+    with pytest.raises(ValueError, match=f'{key} has 2 .* 3 .*.{key}'):
+        metric.set_class_info(['ant', 'bee', 'cat'], [5, 5, 5])
 
 
 def test_samples_of_any_kind():

@@ -10,14 +10,13 @@ data_preprocessor = dict(
 
 train_pipeline = [
     dict(
-        type='RandomResizedCrop',
+        type='lift_mm.RandomResizedCrop',
         scale=224,
         crop_ratio_range=(0.08, 1.0),
         aspect_ratio_range=(3.0 / 4.0, 4.0 / 3.0),
-        backend='pillow',
         interpolation='bilinear',
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='lift_mm.RandomFlip', prob=0.5),
     dict(type='PackInputs'),
 ]
 
@@ -80,8 +79,5 @@ test_dataloader = val_dataloader
 
 # LIFT's program parts the classes by the counts of imbalance ratio 100 for
 # every ratio, so that many, medium and few are the same 35, 35 and 30 classes.
-val_evaluator = dict(
-    type='lift_mm.LongTailMetric',
-    group_counts=[int(500 * 0.01 ** (c / 99)) for c in range(100)],
-)
+val_evaluator = dict(type='lift_mm.LongTailMetric', groups='ir100')
 test_evaluator = val_evaluator

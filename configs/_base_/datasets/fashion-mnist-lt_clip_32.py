@@ -19,13 +19,12 @@ resize = dict(
 train_pipeline = [
     load_image,
     dict(
-        type='RandomResizedCrop',
+        type='lift_mm.RandomResizedCrop',
         scale=32,
         crop_ratio_range=(0.5, 1.0),  # LIFT's 0.08 leaves 8 pixels of 28
-        backend='pillow',
         interpolation='bilinear',
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='lift_mm.RandomFlip', prob=0.5),
     dict(type='PackInputs'),
 ]
 

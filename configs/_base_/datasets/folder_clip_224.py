@@ -13,12 +13,11 @@ load_image = dict(type='LoadImageFromFile', imdecode_backend='pillow')
 train_pipeline = [
     load_image,
     dict(
-        type='RandomResizedCrop',
+        type='lift_mm.RandomResizedCrop',
         scale=224,
-        backend='pillow',
         interpolation='bilinear',
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='lift_mm.RandomFlip', prob=0.5),
     dict(type='PackInputs'),
 ]
 

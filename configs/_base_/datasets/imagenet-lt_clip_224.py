@@ -18,14 +18,13 @@ load_image = dict(
 train_pipeline = [
     load_image,
     dict(
-        type='RandomResizedCrop',
+        type='lift_mm.RandomResizedCrop',
         scale=224,
         crop_ratio_range=(0.08, 1.0),
         aspect_ratio_range=(3.0 / 4.0, 4.0 / 3.0),
-        backend='pillow',
         interpolation='bilinear',
     ),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='lift_mm.RandomFlip', prob=0.5),
     dict(type='PackInputs'),
 ]
 

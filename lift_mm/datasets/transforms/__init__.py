@@ -1,0 +1,18 @@
+"""Transforms that MMPretrain lacks."""
+
+from .minimalist_crop import (
+    MinimalistRandomResizedCrop,
+    minimalist_box,
+    minimalist_min_area,
+)
+from .multi_crop import MultiCrop
+from .random_crop import RandomFlip, RandomResizedCrop
+
+__all__ = [
+    'MinimalistRandomResizedCrop',
+    'MultiCrop',
+    'RandomFlip',
+    'RandomResizedCrop',
+    'minimalist_box',
+    'minimalist_min_area',
+]
