@@ -9,6 +9,7 @@ from mmpretrain import get_model
 from torch import nn
 
 from .models.classifier import LongTailClassifier, _decode, _encode
+from .models.heads import TextHead
 from .models.tuned_states import (
     TunedBank,
     load_tuned,
@@ -74,7 +75,8 @@ def merge(
     LoRA, SSF and MaskedTuning are folded into the weights, BitFit,
     NormTuning and FullTuning are there already, and AdaptFormer becomes a
     part of a wider MLP, see :mod:`lift_mm.tuners.merge`. Adapter and VPT
-    cannot be merged; they stay in the copy and keep working.
+    cannot be merged; they stay in the copy and keep working. A TextHead that
+    knows its class names becomes a CosineHead, and the text tower vanishes.
 
     Args:
         model: A model or backbone with tuners; it is left as it is.
@@ -91,6 +93,9 @@ def merge(
     """
     merged = copy.deepcopy(model)
     merged.eval()  # returns nothing in some backbones of mmpretrain
+    head = getattr(merged, 'head', None)
+    if isinstance(head, TextHead) and head.class_names is not None:
+        merged.head = head.to_cosine().eval()
     merged.unmerged = fold(merged, widen)
     if strict and merged.unmerged:
         raise ValueError(

@@ -9,6 +9,7 @@ from mmpretrain.registry import DATASETS
 from torch import nn
 
 from lift_mm.registry import HOOKS
+from lift_mm.tuners import frozen_keys
 
 Counts = list[int] | None
 
@@ -108,10 +109,12 @@ class ClassInfoHook(Hook):
             return
         stored = {k.removeprefix('module.'): k for k in state}
         heads = {k: v for k, v in stored.items() if k.startswith('head.')}
+        frozen = frozen_keys(head)
         self._headless = any(
             f'head.{key}' not in heads
             or state[heads[f'head.{key}']].shape != value.shape
             for key, value in head.state_dict().items()
+            if key not in frozen  # of a text tower, which brings them along
         )
         if self._headless:
             print_log(

@@ -8,8 +8,9 @@ import torch
 from mmpretrain.models.classifiers import ImageClassifier
 from torch import Tensor, nn
 
+from lift_mm.clip.arch import is_projected, model_config
 from lift_mm.registry import MODELS
-from lift_mm.tuners import FrozenBase
+from lift_mm.tuners import FrozenBase, TunerModule
 
 _UNKNOWN = '0' * 64
 
@@ -19,7 +20,8 @@ class LongTailClassifier(ImageClassifier):
     """An ``ImageClassifier`` whose parts know of each other.
 
     * The head's class count goes to ``TunedBackbone``, the backbone's CLIP to
-      ``SemanticInit`` and ``CLIPProjection``: no config says a thing twice.
+      ``SemanticInit``, ``CLIPProjection`` and the text tower of
+      ``TextHead``: no config says a thing twice.
     * Its buffer ``fingerprint`` names the base weights, tuners and classes
       of a tuned state. A tuned checkpoint, which holds learned tensors only,
       is completed from the base on loading; one of another base, of other
@@ -52,9 +54,27 @@ class LongTailClassifier(ImageClassifier):
         identity = _encode(self._identity(digest))
         self.fingerprint.copy_(identity)  # in place: EMA copies share sizes
 
+    @property
+    def _dataset_meta(self) -> dict:
+        """What loaders of checkpoints say about the classes."""
+        return self.__dict__.get('_dataset_meta', {})
+
+    @_dataset_meta.setter
+    def _dataset_meta(self, meta: dict) -> None:
+        self.__dict__['_dataset_meta'] = meta
+        names = (meta or {}).get('classes') or ()
+        head = self.head  # one that reads the names while it predicts
+        if hasattr(head, 'rows') and len(names) == head.num_classes:
+            head.set_class_info(names)
+
     def _identity(self, classes: str) -> dict:
         guards = [m for m in self.modules() if isinstance(m, FrozenBase)]
         tuners: list[dict] = [spec for g in guards for spec in g.tuners]
+        tuners += [
+            module.spec()  # of CoOp, CLIPAdapter
+            for module in self.modules()
+            if isinstance(module, TunerModule) and hasattr(module, 'spec')
+        ]
         return dict(
             base=[[g.name, g.fingerprint] for g in guards],
             tuners=tuners,
@@ -141,10 +161,30 @@ def _connect(backbone, neck, head):
     if isinstance(head, dict) and isinstance(head.get('init'), dict):
         if _kind(head['init']) == 'SemanticInit':
             head = dict(head, init={**clip, **head['init']})
+    if _kind(head) == 'TextHead':
+        head = dict(head, text=_with_clip(head.get('text'), clip))
+        if neck is None and not is_projected(model_config(clip['arch'])):
+            raise ValueError(
+                'TextHead compares features in the space of texts, which '
+                'those of the backbone are not: set neck=dict(type='
+                "'lift_mm.CLIPProjection') (key `model.neck`)."
+            )
     if _kind(neck) == 'CLIPProjection':
         clip.pop('quick_gelu', None)
         neck = {**clip, **neck}
+    elif _kind(neck) == 'CLIPAdapter':
+        width = model_config(clip['arch'])['embed_dim']
+        neck = dict(in_channels=width, **neck)
     return backbone, neck, head
+
+
+def _with_clip(text, clip: dict):
+    """Fill the CLIP of the images into the config of a text tower."""
+    if text is None:
+        text = dict(type='lift_mm.CLIPText')
+    if _kind(text) == 'TunedBackbone':
+        return dict(text, backbone=_with_clip(text.get('backbone'), clip))
+    return {**clip, **text} if isinstance(text, dict) else text
 
 
 def _kind(config) -> str:

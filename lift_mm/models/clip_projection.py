@@ -17,14 +17,18 @@ from lift_mm.tuners import freeze
 
 @MODELS.register_module()
 class CLIPProjection(BaseModule):
-    """Neck of zero-shot models: features @ ``visual.proj``, frozen.
+    """Neck into the space of texts: features @ ``visual.proj``.
 
     LIFT itself drops the projection; with it and text features as rows of a
-    cosine head, the model is CLIP's own zero-shot classifier.
+    cosine head, the model is CLIP's own zero-shot classifier, and in front
+    of a :class:`TextHead` one that learns with text.
 
     Args:
         arch: As in :func:`CLIPViT`.
         pretrained: As in :func:`CLIPViT`; None gives random weights.
+        tuned: Whether the projection learns (LIFT+'s projection tuning).
+        adapter: Config of what works on the projected feature, e.g.
+            ``dict(type='lift_mm.CLIPAdapter')``.
 
     Raises:
         ValueError: A ResNet, which has no projection; weights without one,
@@ -35,6 +39,8 @@ class CLIPProjection(BaseModule):
         self,
         arch: str | dict = 'ViT-B-16',
         pretrained: str | None = None,
+        tuned: bool = False,
+        adapter: dict | None = None,
     ) -> None:
         super().__init__()
         config = model_config(arch)
@@ -54,8 +60,18 @@ class CLIPProjection(BaseModule):
             arch_name = arch_name or 'this model config'
             weights.check_fit(self.state_dict(), found, arch_name, pretrained)
             self.load_state_dict(found)
-        freeze(self, 'CLIPProjection')
+        guard = freeze(self, 'CLIPProjection')
+        if tuned:
+            guard.unlock([self.weight])
+            guard.tuners.append(dict(type='CLIPProjection'))
+        if adapter is not None:
+            adapter = MODELS.build(
+                dict(adapter, _scope_='lift_mm'),
+                default_args=dict(in_channels=shape[1]),
+            )
+        self.adapter = adapter
 
     def forward(self, feats: tuple[Tensor]) -> tuple[Tensor]:
         """Project the last feature, (B, D) -> (B, E)."""
-        return (feats[-1] @ self.weight,)
+        feats = (feats[-1] @ self.weight,)
+        return feats if self.adapter is None else self.adapter(feats)

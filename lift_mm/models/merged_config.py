@@ -10,6 +10,8 @@ from lift_mm.tuners import TunerModule, find_blocks
 from lift_mm.tuners.fuse import SplitActivation, tuner_name
 from lift_mm.tuners.merge import remaining
 
+from .heads import CosineHead
+
 # What a backbone needs no more once it is trained.
 _STARTING = (
     'checkpoint_path',
@@ -149,6 +151,14 @@ def model_config(old: dict, model: ImageClassifier, meta: dict) -> dict:
     """
     inner = old['backbone']['backbone']
     head = {k: v for k, v in old['head'].items() if k not in ('loss', 'init')}
+    if isinstance(model.head, CosineHead) and 'Text' in str(head['type']):
+        kept = ('num_classes', 'topk', 'cal_acc', 'post_hoc_tau')
+        head = dict(
+            type='lift_mm.CosineHead',
+            in_channels=model.head.fc.in_features,
+            scale=model.head.scale,
+            **{key: head[key] for key in kept if key in head},
+        )
     if head.get('post_hoc_tau'):
         counts = (meta.get('dataset_meta') or {}).get('class_counts')
         head['class_counts'] = counts or head.get('class_counts')
@@ -162,6 +172,7 @@ def model_config(old: dict, model: ImageClassifier, meta: dict) -> dict:
         new['neck'] = dict(neck)
         if 'CLIPProjection' in str(neck.get('type')):
             new['neck'].pop('pretrained', None)
+            new['neck'].pop('tuned', None)
             resnet = 'ResNet' in str(inner['type'])
             arch = inner.get('arch', 'RN50' if resnet else 'ViT-B-16')
             new['neck'].setdefault('arch', arch)

@@ -17,35 +17,44 @@ _POSITIONAL = ('relative_position', 'rel_pos', 'rope', 'w_msa', 'relpos')
 
 
 class Prompt(TunerModule):
-    """Learned tokens, appended in front of a block.
+    """Learned tokens, added in front of a block.
 
     Args:
         length: Number of tokens, p.
         dims: Width of a token.
         first: Whether no prompt came before; else those of an earlier block
             (as they came out of it) are replaced.
+        causal: Whether tokens see only what stands before them. Prompts then
+            stand behind the first token and not at the end, where nobody
+            would see them.
     """
 
     stays = 'its tokens take part in the attention'
 
-    def __init__(self, length: int, dims: int, first: bool) -> None:
+    def __init__(
+        self, length: int, dims: int, first: bool, causal: bool = False
+    ) -> None:
         super().__init__()
         self.tokens = Parameter(torch.empty(length, dims))
         self.first = first
+        self.causal = causal
 
     def insert(self, module: nn.Module, args: tuple) -> tuple | None:
-        """Append the tokens, (B, N, D) -> (B, N + p, D) (pre-hook)."""
+        """Add the tokens, (B, N, D) -> (B, N + p, D) (pre-hook)."""
         if not self.enabled:
             return None
         x = args[0] if self.first else self._cut(args[0])
         tokens = self.tokens.to(x.dtype).expand(len(x), -1, -1)
-        return (torch.cat([x, tokens], dim=1), *args[1:])
+        parts = [x[:, :1], tokens, x[:, 1:]] if self.causal else [x, tokens]
+        return (torch.cat(parts, dim=1), *args[1:])
 
     def remove(self, module: nn.Module, args: tuple, out: Tensor) -> Tensor:
         """Take the tokens off again (hook of the net's last block)."""
         return self._cut(out) if self.enabled else out
 
     def _cut(self, x: Tensor) -> Tensor:
+        if self.causal:
+            return torch.cat([x[:, :1], x[:, 1 + len(self.tokens) :]], dim=1)
         return x[:, : x.shape[1] - len(self.tokens)]
 
 
@@ -54,7 +63,8 @@ class VPT(Tuner):
     """Prompt tokens, new ones for every block or for the first only.
 
     They are appended behind the image's tokens. Positions were added
-    before, so their place does not matter.
+    before, so their place does not matter. In a causal tower (``CLIPText``)
+    they stand behind the start token.
 
     Args:
         length: Tokens, p. None takes 10 (LIFT), or the largest power of two
@@ -112,7 +122,8 @@ class VPT(Tuner):
         for index in self.chosen:
             block = blocks[index]
             first = index == self.chosen[0]
-            prompt = Prompt(self.length, block.dims, first)
+            causal = getattr(net, 'causal', False)
+            prompt = Prompt(self.length, block.dims, first, causal)
             self._draw(prompt.tokens, net, block)
             block.add('vpt', prompt, self)
             block.module.register_forward_pre_hook(prompt.insert)

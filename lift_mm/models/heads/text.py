@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS as MMPRETRAIN_MODELS
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from lift_mm.registry import MODELS
 from ..text_rows import TextRows
 from ..tuned_backbone import TunedBackbone
 from .base import LongTailHead
+from .cosine import CosineHead
 
 _TUNABLE = ('text_projection', 'logit_scale')
 
@@ -80,7 +82,7 @@ class TextHead(LongTailHead):
                 '`model.head.templates`).'
             )
         text = _text_tower(text, tune)
-        self.scale = float(text.logit_scale.exp())  # for the loss
+        self.scale = float(text.logit_scale.detach().exp())  # for the loss
         if isinstance(loss, dict):
             loss = MMPRETRAIN_MODELS.build(loss)
         follows = getattr(loss, 'scale', 0) is None
@@ -133,6 +135,29 @@ class TextHead(LongTailHead):
         if self.margin_follows:
             self.loss_module.scale = self.rows.text.logit_scale.detach().exp()
         return super().loss(feats, data_samples, **kwargs)
+
+    def to_cosine(self) -> CosineHead:
+        """Give a head with the present rows, which needs no text tower.
+
+        Raises:
+            ValueError: The class names are unknown.
+        """
+        text = self.rows.text
+        head = CosineHead(
+            self.num_classes,
+            text.embed_dim,
+            scale=float(text.logit_scale.detach().exp()),
+            loss=self.loss_module,
+            post_hoc_tau=self.post_hoc_tau,
+            class_counts=self.class_counts,
+            topk=self.topk,
+            cal_acc=self.cal_acc,
+        )
+        head.class_names = self.class_names
+        with torch.no_grad():
+            head.fc.weight.copy_(self.rows())
+        head.is_init = True
+        return head.to(text.logit_scale.device)
 
 
 def _build(config: dict | None, **filled) -> nn.Module | None:
