@@ -22,11 +22,11 @@ class LongTailClassifier(ImageClassifier):
     * The head's class count goes to ``TunedBackbone``, the backbone's CLIP to
       ``SemanticInit``, ``CLIPProjection`` and the text tower of
       ``TextHead``: no config says a thing twice.
-    * Its buffer ``fingerprint`` names the base weights, tuners and classes
-      of a tuned state. A tuned checkpoint, which holds learned tensors only,
-      is completed from the base on loading; one of another base, of other
-      tuners or other classes is refused by every loader. A checkpoint that
-      brings its whole base along fits any.
+    * Its buffer ``fingerprint`` names the base weights, tuners, head and
+      classes of a tuned state. A tuned checkpoint, which holds learned
+      tensors only, is completed from the base on loading; one of another
+      base, of other tuners, another kind of head or other classes is refused
+      by every loader. A checkpoint that brings its whole base along fits any.
 
     Args:
         backbone: Usually a ``lift_mm.TunedBackbone``.
@@ -78,6 +78,7 @@ class LongTailClassifier(ImageClassifier):
         return dict(
             base=[[g.name, g.fingerprint] for g in guards],
             tuners=tuners,
+            head=type(self.head).__name__,
             num_classes=getattr(self.head, 'num_classes', None),
             classes=classes,
         )
@@ -118,6 +119,7 @@ class LongTailClassifier(ImageClassifier):
         for what, key in (
             ('base', 'model.backbone.backbone'),
             ('tuners', 'model.backbone.tuners'),
+            ('head', 'model.head.type'),
             ('num_classes', 'model.head.num_classes'),
         ):
             if what == 'base' and whole:

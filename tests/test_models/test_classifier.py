@@ -187,3 +187,15 @@ def test_plain_backbone_has_nothing_to_compare():
     other.load_state_dict(model.state_dict())
     for key, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[key], value), key
+
+
+def test_tuned_state_of_another_kind_of_head(base):
+    """Equal keys and shapes, but rows that mean something else."""
+    config = model_config(base, tuners=[])
+    state = MODELS.build(config).state_dict()
+    config['head']['type'] = 'lift_mm.L2NormHead'
+    other = MODELS.build(config)
+    before = other.head.fc.weight.clone()
+    with pytest.raises(ValueError, match='CosineHead, this .*L2NormHead'):
+        other.load_state_dict(state)
+    assert torch.equal(other.head.fc.weight, before)
