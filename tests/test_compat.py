@@ -432,7 +432,7 @@ def test_import_prints_nothing_and_stays_light():
     code = (
         'import sys, lift_mm; '
         'sys.exit(any(name in sys.modules for name in '
-        "('mmpretrain', 'open_clip', 'transformers', 'timm')))"
+        "('mmpretrain.models', 'open_clip', 'transformers', 'timm')))"
     )
     done = subprocess.run(
         [sys.executable, '-c', code], capture_output=True, text=True

@@ -14,6 +14,7 @@ import pytest
 import lift_mm
 
 ROOT = Path(__file__).parents[1]
+INDEXES = ('model-index.yml', 'dataset-index.yml')
 
 
 def pip(*args):
@@ -32,8 +33,8 @@ def wheel(tmp_path_factory):
             symlinks=True,
             ignore=shutil.ignore_patterns('__pycache__'),
         )
-    names = 'setup.cfg pyproject.toml MANIFEST.in LICENSE model-index.yml'
-    for name in names.split():
+    names = 'setup.cfg pyproject.toml MANIFEST.in LICENSE'
+    for name in [*names.split(), *INDEXES]:
         shutil.copy(ROOT / name, folder)
     if (ROOT / 'README.md').exists():
         shutil.copy(ROOT / 'README.md', folder)
@@ -50,7 +51,7 @@ def test_wheel_carries_all(wheel):
         for folder, pattern in (('configs', '*.*'), ('tools', '*.*'))
         for path in files(folder, pattern)
     }
-    wanted.add('lift_mm/.mim/model-index.yml')
+    wanted |= {f'lift_mm/.mim/{name}' for name in INDEXES}
     assert packed >= modules | wanted
     assert not [name for name in packed if name.startswith('tests')]
     assert not [name for name in packed if name.endswith('.pyc')]
@@ -75,6 +76,10 @@ assert os.path.dirname(lift_mm.__file__) == os.path.join(sys.argv[1],
 cfg = get_config('lift_mm::lift/vit-b16_imagenet-lt.py')
 assert cfg.default_scope == 'mmpretrain'
 assert sys.argv[1] in cfg.filename
+from mmpretrain.apis.model import ModelHub
+name = 'lift-adaptformer_vit-base-p16_clip-openai-pre_1xb128-amp-coslr-10e'
+assert ModelHub.get(name + '_imagenet-lt').config.filename.startswith(
+    os.path.realpath(sys.argv[1]))
 """
     subprocess.run(
         [sys.executable, '-c', code, str(target)],
@@ -85,7 +90,7 @@ assert sys.argv[1] in cfg.filename
 
 
 def test_checkout_resolves_its_configs():
-    for name in ('configs', 'tools', 'model-index.yml'):
+    for name in ('configs', 'tools', *INDEXES):
         link = Path(lift_mm.__file__).parent / '.mim' / name
         assert link.exists(), f'{link} leads nowhere'
 

@@ -16,3 +16,4 @@ model = dict(
 train_dataloader = dict(batch_size=32)
 train_cfg = dict(max_epochs=50)
 optim_wrapper = dict(optimizer=dict(lr=0.002))
+auto_scale_lr = dict(base_batch_size=32)

@@ -1,0 +1,37 @@
+# CIFAR-100-LT as LIFT+ trains on it, for ViT-L/14@336px
+_base_ = 'cifar100-lt_clip_224.py'
+
+train_pipeline = [
+    dict(type='lift_mm.MinimalistRandomResizedCrop', scale=336),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(
+        type='ResizeEdge',
+        scale=384,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='CenterCrop', crop_size=336),
+    dict(type='PackInputs'),
+]
+tta_pipeline = [
+    dict(
+        type='ResizeEdge',
+        scale=360,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='lift_mm.MultiCrop', crop_size=336),
+]
+
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+# Many, medium and few go by the images that there are; LIFT takes those of
+# imbalance ratio 100. At ratio 10 no class is few.
+val_evaluator = dict(groups='train')
+test_evaluator = val_evaluator

@@ -1,0 +1,35 @@
+# ImageNet-LT as LIFT+ trains on it: crops that grow, no flip, all bicubic
+_base_ = 'imagenet-lt_clip_224.py'
+
+train_pipeline = [
+    _base_.load_image,
+    dict(type='lift_mm.MinimalistRandomResizedCrop', scale=224),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    _base_.load_image,
+    dict(
+        type='ResizeEdge',
+        scale=256,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='CenterCrop', crop_size=224),
+    dict(type='PackInputs'),
+]
+tta_pipeline = [
+    _base_.load_image,
+    dict(
+        type='ResizeEdge',
+        scale=248,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='lift_mm.MultiCrop', crop_size=224),
+]
+
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,0 +1,12 @@
+_base_ = '../lift_plus/vit-b16_imagenet-lt.py'
+
+train_pipeline = [
+    _base_.load_image,
+    dict(
+        type='lift_mm.MinimalistRandomResizedCrop',
+        scale=224,
+        schedule='concave',
+    ),
+    dict(type='PackInputs'),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

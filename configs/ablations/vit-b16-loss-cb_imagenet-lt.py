@@ -1,0 +1,5 @@
+_base_ = '../lift/vit-b16_imagenet-lt.py'
+
+model = dict(
+    head=dict(loss=dict(_delete_=True, type='lift_mm.ClassBalancedLoss'))
+)

@@ -1,0 +1,3 @@
+_base_ = 'vit-b14_cifar100-lt-ir100.py'
+
+train_dataloader = dict(dataset=dict(imbalance_ratio=10))

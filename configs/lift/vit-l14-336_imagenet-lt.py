@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/clip-vit-l14-336_lift.py',
+    '../_base_/datasets/imagenet-lt_clip_336.py',
+    '../_base_/schedules/lift_sgd_10e.py',
+    '../_base_/default_runtime.py',
+]

@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/clip-vit-l14-336_lift.py',
+    '../_base_/datasets/places-lt_clip_336.py',
+    '../_base_/schedules/lift_sgd_10e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(head=dict(num_classes=365))

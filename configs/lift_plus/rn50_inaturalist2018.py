@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/clip-rn50_lift-plus.py',
+    '../_base_/datasets/inaturalist2018_clip_224_lift-plus.py',
+    '../_base_/schedules/lift-plus_sgd_5e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(head=dict(num_classes=8142))
+train_cfg = dict(max_epochs=15)

@@ -1,0 +1,3 @@
+_base_ = 'vit-l14_cifar100-lt-ir100.py'
+
+train_dataloader = dict(dataset=dict(imbalance_ratio=50))

@@ -1,0 +1,4 @@
+_base_ = '../lift_plus/vit-b16_places-lt.py'
+
+model = dict(backbone=dict(tuners=[]))
+optim_wrapper = dict(optimizer=dict(lr=0.03))

@@ -1,0 +1,4 @@
+_base_ = '../lift/vit-b16_inaturalist2018.py'
+
+model = dict(backbone=dict(tuners=[]))
+optim_wrapper = dict(optimizer=dict(lr=0.02))

@@ -1,0 +1,3 @@
+_base_ = '../full_finetune/vit-b16_imagenet-lt.py'
+
+model = dict(backbone=dict(tuners=[dict(type='FullTuning', layers=9)]))

@@ -1,0 +1,1 @@
+_base_ = '../lift/vit-b16_imagenet-lt.py'

@@ -1,0 +1,4 @@
+# CLIP's 80 prompts
+_base_ = 'vit-b16_imagenet-lt.py'
+
+model = dict(head=dict(init=dict(templates='ensemble')))
