@@ -84,6 +84,12 @@ def test_table(config, tmp_path):
         [
             dict(name='gone', config='gone.py'),
             dict(name='bad', config=toy, options=['model.head.num_classes=7']),
+            dict(
+                name='bad + TTE',
+                config=toy,
+                tta=True,
+                options=['model.head.num_classes=7'],
+            ),
             dict(name='start', config=toy, trains=False),
             dict(name='toy', config=toy, published=dict(acc=1.0), source='x'),
             dict(name='toy + TTE', config=toy, tta=True),
@@ -101,15 +107,19 @@ def test_table(config, tmp_path):
     assert [line.split(':')[0] for line in failed] == [
         'FAILED gone',
         'FAILED bad, seed 3',
+        'FAILED bad + TTE, seed 3',
         'FAILED no data, seed 3',
     ]
-    assert 'num_classes=7' in failed[1] and '/no/photos' in failed[2]
+    assert 'num_classes=7' in failed[1] and '/no/photos' in failed[3]
+    # Rows share a training, so one that failed is not begun again.
+    assert failed[2].endswith(': its training failed, see above')
 
     lines = list(csv.DictReader((work / 'toy.csv').open()))
     overall = {x['row']: x for x in lines if x['measure'] == 'lt/acc'}
     assert {k: int(v['runs']) for k, v in overall.items()} == {
         'gone': 0,
         'bad': 0,
+        'bad + TTE': 0,
         'start': 1,
         'toy': 1,
         'toy + TTE': 1,
@@ -128,11 +138,12 @@ def test_table(config, tmp_path):
     assert float(overall['toy + TTE']['mean']) == result['metrics']['lt/acc']
     # Rows that differ in the test share a training.
     assert len(list(work.rglob('epoch_2.pth'))) == 1
-    seed = json.loads(found.with_name('result-plain.json').read_text())
-    assert seed['train_seconds'] > 0 and result['train_seconds'] is None
+    plain = json.loads(found.with_name('result-plain.json').read_text())
+    assert plain['train_seconds'] > 0 and result['train_seconds'] is None
+    assert overall['start']['mean'] != overall['toy']['mean']
 
     times = {path: path.stat().st_mtime_ns for path in work.rglob('*.log')}
-    rows = json.loads(table.read_text())['rows'][2:5]
+    rows = json.loads(table.read_text())['rows'][3:6]
     write_table(tmp_path, rows)
     second = run(*args)
     assert second.count(': finished') == 3
@@ -207,6 +218,24 @@ def test_several_gpus_share_the_batch(config, tmp_path):
     assert 'train_dataloader.batch_size=2' in train
     with pytest.raises(ValueError, match='batch of 4 .* by 3 '):
         made(3)
+
+
+def test_another_config_for_the_test(config, tmp_path):
+    """One training, tested in two ways, is done once."""
+    other = config.with_name('crops.py')
+    other.write_text("_base_ = 'toy.py'\ntta_pipeline = []\n")
+
+    def made(**row):
+        return Run(Row('a', str(config), **row), 0, REPO, tmp_path)
+
+    plain, crops = made(), made(test_config=str(other), tta=True)
+    assert plain.folder == crops.folder
+    assert plain.commands()['train'] == crops.commands()['train']
+    assert crops.commands()['test'][2] == str(other)
+    first = crops.result_file
+    assert first != made(tta=True).result_file != plain.result_file
+    other.write_text("_base_ = 'toy.py'\ntta_pipeline = [1]\n")
+    assert made(test_config=str(other), tta=True).result_file != first
 
 
 @pytest.mark.parametrize(

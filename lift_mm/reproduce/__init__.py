@@ -1,0 +1,1 @@
+"""Running tables of experiments and comparing them with published ones."""
