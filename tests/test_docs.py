@@ -3,9 +3,12 @@
 import re
 import sys
 
+import numpy as np
 import pytest
 import torch
 from miniature import REPO
+from mmengine.config import Config
+from mmengine.registry import DATA_SAMPLERS, DefaultScope
 from parity_models import build
 
 from lift_mm.registry import TUNERS
@@ -52,3 +55,20 @@ def test_own_tuner(tmp_path, ia3):
     assert all(p.grad is not None for p in learned.values())
     guard = model.backbone.frozen_base
     assert guard.tuners == [dict(type='IA3', layers=[2, 3])]
+
+
+class Labelled(list):
+    def get_gt_labels(self) -> np.ndarray:
+        return np.array(self)
+
+
+def test_sampler_of_the_page(tmp_path):
+    (block,) = blocks_of((REPO / 'docs' / 'sampling.md').read_text())
+    text = block.replace("'configs/", f"'{REPO}/configs/")
+    (tmp_path / 'own.py').write_text(text)
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    sampler = dict(cfg.train_dataloader.sampler)
+    dataset = Labelled([0, 0, 1])
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        built = DATA_SAMPLERS.build(sampler | dict(dataset=dataset, seed=0))
+    assert type(built).__name__ == 'ClassAwareSampler'

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from mmengine.model import BaseTTAModel
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -36,4 +35,9 @@ class MeanLogitTTA(BaseTTAModel):
 
     def merge_preds(self, logits: Sequence[Tensor]) -> Tensor:
         """Give the mean over views, V x (B, C) -> (B, C)."""
-        return torch.stack([view.float() for view in logits]).mean(dim=0)
+        # View by view: `mean` over a stack rounds differently for another
+        # batch size, and ranks may have other ones than a single process.
+        total = logits[0].float()
+        for view in logits[1:]:
+            total = total + view
+        return total / len(logits)
