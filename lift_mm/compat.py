@@ -194,11 +194,11 @@ _find_config_path = Config._get_cfg_path
 def _config_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
     """Find a base config, and the scope its parts are built in.
 
-    mmengine takes the package's name for the scope. Our configs are written
-    in mmpretrain's and name their own parts ``lift_mm.X``.
+    mmengine takes the package's name for the scope. Our configs set their
+    own, mmpretrain's, and name our parts ``lift_mm.X``.
     """
     path, scope = _find_config_path(cfg_path, filename)
-    return path, 'mmpretrain' if scope == 'lift_mm' else scope
+    return path, None if scope == 'lift_mm' else scope
 
 
 def import_mmpretrain_models() -> ModuleType:

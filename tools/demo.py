@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lift_mm.safe_load import load_file
+from lift_mm.reproduce.record import learned_sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path('data/fashion-mnist-lt')
@@ -62,17 +62,6 @@ def run(*command) -> None:
     subprocess.run([sys.executable, *words], cwd=ROOT, check=True)
 
 
-def count(checkpoint: Path) -> tuple:
-    """Count what a checkpoint learned: in the backbone, and in the head."""
-    state = load_file(checkpoint)['state_dict']
-    sizes = {'backbone': 0, 'head': 0}
-    for key, value in state.items():
-        part = key.split('.')[0]
-        if part in sizes:
-            sizes[part] += value.numel()
-    return sizes['backbone'], sizes['head']
-
-
 def measure(work: Path) -> list:
     """Run all rows, and give them with their measures."""
     rows = []
@@ -98,13 +87,14 @@ def measure(work: Path) -> list:
             'metrics',
         )
         found = json.loads((ROOT / out).read_text())
-        learned, head = count(ROOT / checkpoint) if known else (0, 0)
+        sizes = dict(learned_params=0, head_params=0)
+        if known:
+            sizes = learned_sizes(ROOT / checkpoint)
         size = (ROOT / checkpoint).stat().st_size if known else 0
         rows.append(
             dict(
                 name=name,
-                learned_params=learned,
-                head_params=head,
+                **sizes,
                 **{key: found.get(f'lt/{key}') for key in MEASURES},
                 checkpoint_bytes=size,
                 seconds=round(time.time() - begin, 1),

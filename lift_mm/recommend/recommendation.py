@@ -4,7 +4,6 @@ import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -14,9 +13,7 @@ from . import rules
 from .rules import Choice
 from .survey import Survey, survey
 
-# By its path: for a base 'lift_mm::...' mmengine would look for all parts in
-# the registries of lift_mm, which do not hold mmpretrain's.
-BASE = Path(lift_mm.__file__).parent / '.mim/configs/lift/vit-b16_folder.py'
+BASE = 'lift_mm::lift/vit-b16_folder.py'
 
 
 @dataclass(frozen=True)
@@ -56,8 +53,7 @@ class Recommendation:
         )
         lines = [_comment(text)]
         lines += [_comment(f'* {hint}', then='  ') for hint in self.hints]
-        place = _comment('Where lift_mm is installed; change it elsewhere.')
-        return '\n'.join([*lines, '', place, f'_base_ = {str(BASE)!r}'])
+        return '\n'.join([*lines, '', f'_base_ = {BASE!r}'])
 
     def _model(self) -> str:
         tuner = (
