@@ -22,8 +22,8 @@ PATH = REPO / 'tools' / 'dataset_converters' / 'prepare.py'
 KAGGLE = 'ILSVRC/Data/CLS-LOC'
 
 
-def load_tool():
-    spec = importlib.util.spec_from_file_location('prepare', PATH)
+def load_tool(path=PATH):
+    spec = importlib.util.spec_from_file_location('tool', path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -369,6 +369,8 @@ def test_commands_of_the_page():
         if tool.endswith('prepare.py'):
             options = TOOL.parse_args(args)
             prepared.add((options.name, options.root))
+        elif tool.endswith('make_longtail.py'):
+            load_tool(REPO / tool).parse_args(args)
         else:
             assert (REPO / args[0]).is_file()
     roots = {(b.name, b.data_root) for b in BENCHMARKS.values()}

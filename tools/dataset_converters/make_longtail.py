@@ -46,7 +46,7 @@ _FILES = (
     'settings.json',
 )
 
-_BASE = 'lift/vit-b16_folder.py'
+_BASE = 'lift_mm::lift/vit-b16_folder.py'
 _MAIN = """\
 _base_ = {base!r}
 model = dict(head=dict(num_classes={classes}))
@@ -204,14 +204,8 @@ def snippet(args: argparse.Namespace, classes: int, tested: bool) -> str:
         os.path.join(args.out, f'{split}.txt')
         for split in ('train', 'val', 'test')
     )
-    # Where it lies in a wheel; in a checkout a link leads to it. As a base,
-    # "lift_mm::lift/..." would make mmengine look for all parts in lift_mm.
-    base = Path(lift_mm.__file__).parent / '.mim/configs' / _BASE
     text = _MAIN.format(
-        base=str(base.resolve()),
-        classes=classes,
-        root=args.folder,
-        train=train,
+        base=_BASE, classes=classes, root=args.folder, train=train
     )
     if not tested:
         names = 'val_dataloader = test_dataloader'
