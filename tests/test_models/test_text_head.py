@@ -501,3 +501,30 @@ def test_half_precision_under_autocast(tmp_path, head):
     for key, gradient in found[0].items():
         assert gradient.any()
         assert relative(found[1][key], gradient) < 0.03, key
+
+
+@pytest.mark.parametrize(
+    'tuner, sized',
+    [
+        ('AdaptFormer', dict(hidden_dims=4)),
+        ('Adapter', dict(hidden_dims=4)),
+        ('LoRA', dict(rank=4)),
+        ('VPT', dict(length=2)),
+    ],
+)
+def test_sizes_in_the_text_tower_are_those_of_lift_plus(
+    tmp_path, tuner, sized
+):
+    """They do not grow with the classes; a given size goes before."""
+
+    def shapes(**settings):
+        text = dict(ADAPTFORMER['text'], tuners=[dict(type=tuner, **settings)])
+        names = [f'class {i}' for i in range(500)]
+        head = MODELS.build(
+            config(tmp_path, dict(text=text), names=names)
+        ).head
+        learned = learned_parameters(head.rows.text)
+        return {name: value.shape for name, value in learned.items()}
+
+    other = {key: value + 1 for key, value in sized.items()}
+    assert shapes() == shapes(**sized) != shapes(**other)

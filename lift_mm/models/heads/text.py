@@ -16,6 +16,13 @@ from .base import LongTailHead
 from .cosine import CosineHead
 
 _TUNABLE = ('text_projection', 'logit_scale')
+# Of tuners in the text tower, which LIFT+ does not fit to the classes.
+_TEXT_TUNERS = dict(
+    AdaptFormer=dict(hidden_dims=4),
+    Adapter=dict(hidden_dims=4),
+    LoRA=dict(rank=4),
+    VPT=dict(length=2, init='lift+'),  # 'lift' goes by the image's patches
+)
 
 
 @MODELS.register_module()
@@ -32,7 +39,8 @@ class TextHead(LongTailHead):
         num_classes: Number of classes, C.
         text: Config of the text tower, a ``lift_mm.CLIPText`` or a
             ``lift_mm.TunedBackbone`` of one; :class:`LongTailClassifier`
-            fills in the CLIP of the image backbone.
+            fills in the CLIP of the image backbone. Tuners without a size
+            get LIFT+'s, whatever the classes: 2 prompts, bottlenecks of 4.
         template: One prompt.
         templates: Several prompts (their normalised features are averaged),
             or a name of :func:`lift_mm.clip.templates.resolve_templates`;
@@ -178,6 +186,8 @@ def _text_tower(
             '`model.head.text`).'
         )
     if isinstance(text, dict):
+        if text.get('tuners'):
+            text = dict(text, tuners=[_sized(t) for t in text['tuners']])
         text = MMPRETRAIN_MODELS.build(text)
     net = text if hasattr(text, 'frozen_base') else TunedBackbone(text)
     if not hasattr(net, 'text_projection'):
@@ -196,6 +206,11 @@ def _text_tower(
         net.frozen_base.unlock(getattr(net, name) for name in tune)
         net.frozen_base.tuners.append(dict(type='TextHead', tune=sorted(tune)))
     return net
+
+
+def _sized(tuner: dict) -> dict:
+    name = str(tuner.get('type')).rpartition('.')[2]
+    return {**_TEXT_TUNERS.get(name, {}), **tuner}
 
 
 def _templates(given: str | Sequence[str]) -> list[str]:
