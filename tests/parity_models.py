@@ -17,6 +17,18 @@ ARCH = dict(
 )
 
 
+# Settings of TunedBackbone that must not change what is computed.
+SHORTCUTS = {
+    'fast': dict(),
+    'plain': dict(fast=False),
+    'no_mlp': dict(fast=dict(mlp=False)),
+    'no_activation': dict(fast=dict(activation=False)),
+    'recompute_mlp': dict(recompute='mlp'),
+    'recompute_block': dict(recompute='block'),
+    'recompute_plain': dict(recompute='block', fast=False),
+}
+
+
 def clip_state() -> dict:
     """Give the whole CLIP: image tower, text tower, compact token rows."""
     state = {
@@ -45,8 +57,12 @@ def build(
     class_counts=None,
     init=None,
     scale: float = 25.0,
+    **shortcuts,
 ) -> torch.nn.Module:
-    """Build a LongTailClassifier on the parity backbone, in eval mode."""
+    """Build a LongTailClassifier on the parity backbone, in eval mode.
+
+    ``shortcuts`` go to ``TunedBackbone``, see :data:`SHORTCUTS`.
+    """
     loss = dict(type='lift_mm.LogitAdjustedLoss', class_counts=class_counts)
     model = MODELS.build(
         dict(
@@ -59,6 +75,7 @@ def build(
                     pretrained=clip_file(folder),
                 ),
                 tuners=list(tuners),
+                **shortcuts,
             ),
             head=dict(
                 type='lift_mm.CosineHead',

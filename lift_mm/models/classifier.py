@@ -1,8 +1,9 @@
 """The classifier of the recipes."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from mmpretrain.models.classifiers import ImageClassifier
@@ -32,6 +33,10 @@ class LongTailClassifier(ImageClassifier):
         backbone: Usually a ``lift_mm.TunedBackbone``.
         neck: Optional neck.
         head: A head with ``num_classes``.
+        compile: Compile what leads from images to logits, as one graph;
+            True, or options of ``torch.compile``. mmengine's key of the same
+            name wraps the whole training step, which falls into pieces at
+            the backward pass.
         **kwargs: For ``ImageClassifier``.
     """
 
@@ -40,10 +45,18 @@ class LongTailClassifier(ImageClassifier):
         backbone: dict | nn.Module,
         neck: dict | nn.Module | None = None,
         head: dict | nn.Module | None = None,
+        compile: bool | dict = False,
         **kwargs,
     ) -> None:
+        if not isinstance(compile, (bool, dict)):
+            raise TypeError(
+                f'compile={compile!r} must be True, False or a dict with '
+                'options of torch.compile (key `model.compile`).'
+            )
         backbone, neck, head = _connect(backbone, neck, head)
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
+        self.compile_options = {} if compile is True else compile
+        self._compiled: Callable | None = None
         self.register_buffer('fingerprint', _encode(self._identity(_UNKNOWN)))
 
     def set_class_info(
@@ -53,6 +66,41 @@ class LongTailClassifier(ImageClassifier):
         digest = hashlib.sha256('\n'.join(names).encode()).hexdigest()
         identity = _encode(self._identity(digest))
         self.fingerprint.copy_(identity)  # in place: EMA copies share sizes
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Give logits of preprocessed images, (B, 3, H, W) -> (B, C)."""
+        if self.compile_options is False:
+            return self._logits(images)
+        if self._compiled is None:
+            options = dict(dict(fullgraph=True), **self.compile_options)
+            self._compiled = torch.compile(self._logits, **options)
+        with _hooks_under_recomputation():
+            return self._compiled(images)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        return self.head(self.extract_feat(images))
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        """See ``ImageClassifier``."""
+        if mode == 'tensor' and self.with_head:
+            return self.logits(inputs)
+        return super().forward(inputs, data_samples, mode)
+
+    def loss(self, inputs: Tensor, data_samples: list) -> dict:
+        """See ``ImageClassifier``."""
+        if self.compile_options is False:
+            return super().loss(inputs, data_samples)
+        return self.head._get_loss(self.logits(inputs), data_samples)
+
+    def predict(self, inputs: Tensor, data_samples=None, **kwargs) -> list:
+        """See ``ImageClassifier``."""
+        if self.compile_options is False:
+            return super().predict(inputs, data_samples, **kwargs)
+        return self.head._get_predictions(self.logits(inputs), data_samples)
+
+    def __getstate__(self) -> dict:
+        # A copy compiles itself, and what is compiled cannot be pickled.
+        return dict(self.__dict__, _compiled=None)
 
     @property
     def _dataset_meta(self) -> dict:
@@ -137,6 +185,19 @@ class LongTailClassifier(ImageClassifier):
                 'same in another order, than the dataset has; nothing was '
                 'loaded (dataset key `classes`).'
             )
+
+
+def _hooks_under_recomputation():
+    """Let dynamo trace hooks in a recomputed block.
+
+    AdaptFormer's remember the residual stream until the block's end, which
+    newer versions take for an effect that a second pass might lack.
+    """
+    key = 'skip_fwd_side_effects_in_bwd_under_checkpoint'
+    config = torch._dynamo.config
+    if not hasattr(config, key):
+        return contextlib.nullcontext()
+    return config.patch(key, True)
 
 
 def _connect(backbone, neck, head):

@@ -8,6 +8,7 @@ from torch import nn
 from lift_mm.compat import float_drop_path
 from lift_mm.registry import MODELS
 from lift_mm.tuners import attach_tuners, freeze
+from lift_mm.tuners.speed import speed_up
 
 from .initialize import initialize
 
@@ -17,6 +18,9 @@ def TunedBackbone(
     backbone: dict | nn.Module,
     tuners: Sequence[dict] = (),
     num_classes: int | None = None,
+    fast: bool | dict = True,
+    recompute: str | None = None,
+    frozen_dtype: str | None = None,
 ) -> nn.Module:
     """Build a backbone, load and freeze it, and attach tuners by hooks.
 
@@ -33,6 +37,16 @@ def TunedBackbone(
             probing.
         num_classes: What LIFT's size rules start from.
             :class:`LongTailClassifier` fills it in from the head.
+        fast: Leaner arithmetic with the same results, on unless switched
+            off: ``dict(activation=False)`` for QuickGELU that keeps one
+            tensor for the backward pass, ``dict(mlp=False)`` for MLP and
+            AdaptFormer as one function; False for both.
+        recompute: Trade time for memory: ``'mlp'`` keeps no hidden units of
+            the MLPs for the backward pass, ``'block'`` only the inputs of
+            blocks. None keeps all.
+        frozen_dtype: Keep frozen weights of linear and convolution layers
+            in ``'bfloat16'`` or ``'float16'``; the backbone then computes
+            in that type under autocast, and its outputs are fp32.
 
     Raises:
         ValueError: A tuner does not exist or does not fit, or the backbone
@@ -55,6 +69,7 @@ def TunedBackbone(
     float_drop_path(net)
     guard = freeze(net, name)
     guard.tuners += attach_tuners(net, tuners, num_classes)
+    speed_up(net, fast, recompute, frozen_dtype)
     return net
 
 

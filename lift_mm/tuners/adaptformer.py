@@ -39,6 +39,8 @@ class AdaptFormerBranch(Bottleneck):
         Raises:
             ValueError: The block recomputes what is inside it.
         """
+        if self._x is None:  # it was computed together with the MLP
+            return out
         x, self._x = self._x, None
         if not self.enabled:
             return out

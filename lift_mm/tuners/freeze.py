@@ -30,6 +30,7 @@ class FrozenBase(nn.Module):
         tuners: What was attached, see ``Tuner.spec``.
         moving: Names of BatchNorms whose statistics follow the training.
         tuned: False while the base's own values stand in for learned ones.
+        shortcuts: What :mod:`.speed` has put in place, to be taken out.
     """
 
     def __init__(self, net: nn.Module, name: str) -> None:
@@ -40,6 +41,7 @@ class FrozenBase(nn.Module):
         self.fingerprint = fingerprint(net.state_dict())
         self.replaced = False
         self.tuners: list[dict] = []
+        self.shortcuts: list = []
         self.moving: list[str] = []
         self._mode = net.training  # of the net, which is frozen itself
         self.tuned = True

@@ -68,12 +68,12 @@ class SplitActivation(nn.Module):
 def why_not(block: Block, branch: AdaptFormerBranch) -> str | None:
     """Say what keeps a branch from being fused into the MLP, if anything."""
     module, sites = block.module, block.sites
-    mlp = module._modules.get('ffn', module._modules.get('mlp'))
+    mlp = find_mlp(module)
     norm = sites['norm2']
     kind = type(module)
     if f'{kind.__module__}.{kind.__qualname__}' not in _PLAIN:
         return f'{kind.__name__} is not known to add its MLP to the residual'
-    if _activation(mlp) is None or not {'fc1', 'fc2'} <= set(sites):
+    if find_activation(mlp) is None or not {'fc1', 'fc2'} <= set(sites):
         return f'{type(mlp).__name__} is not a plain MLP of two layers'
     scales = (
         mlp._modules.get('gamma2'),
@@ -107,7 +107,12 @@ def why_not(block: Block, branch: AdaptFormerBranch) -> str | None:
     return None
 
 
-def _activation(mlp: nn.Module) -> tuple[nn.Module, str] | None:
+def find_mlp(module: nn.Module) -> nn.Module:
+    """Give the MLP of a block."""
+    return module._modules.get('ffn', module._modules.get('mlp'))
+
+
+def find_activation(mlp: nn.Module) -> tuple[nn.Module, str] | None:
     """Give the module that holds a plain MLP's activation, and its name."""
     if type(mlp).__name__ == 'FFN':  # mmcv's
         return (mlp.layers[0], '1') if len(mlp.layers) == 3 else None
@@ -142,10 +147,10 @@ def fuse(block: Block, branch: AdaptFormerBranch) -> None:
 
     tail = branch.down.out_features
     module = block.module
-    mlp = module._modules.get('ffn', module._modules.get('mlp'))
+    mlp = find_mlp(module)
     if hasattr(mlp, 'feedforward_channels'):
         mlp.feedforward_channels = fc1.out_features
-    parent, name = _activation(mlp)
+    parent, name = find_activation(mlp)
     act = parent._modules[name]
     if not isinstance(act, nn.ReLU):
         parent._modules[name] = SplitActivation(act, tail)

@@ -16,6 +16,7 @@ from .base import TunerModule
 from .blocks import find_blocks
 from .freeze import FrozenBase, fingerprint
 from .fuse import fuse, tuner_name, why_not
+from .speed import slow_down
 
 
 def fold(net: nn.Module, widen: bool = True) -> list[str]:
@@ -33,6 +34,8 @@ def fold(net: nn.Module, widen: bool = True) -> list[str]:
     """
     done: set[nn.Module] = set()
     reasons: dict[nn.Module, str] = {}
+    for module in list(net.modules()):
+        slow_down(module)
     for module in list(net.modules()):
         _drop_disabled(module, done)
         _fold_hooks(module, done, reasons)

@@ -3,7 +3,7 @@
 import parity_data
 import pytest
 import torch
-from parity_models import build, relative, tuners_of
+from parity_models import SHORTCUTS, build, relative, tuners_of
 
 from lift_mm.tuners import learned_parameters
 from lift_mm.tuners.official import convert, convert_key
@@ -27,15 +27,19 @@ def files():
     return {f: parity_data.load(f) for f in ('tuners_v1', 'tuners_plus')}
 
 
+@pytest.mark.parametrize('shortcuts', SHORTCUTS)
 @pytest.mark.parametrize('file, case', CASES, ids=lambda text: text)
-def test_case(tmp_path, files, file, case):
+def test_case(tmp_path, files, file, case, shortcuts):
     data, meta = files[file], parity_data.meta(file)['cases'][case]
     repo = file.removeprefix('tuners_')
     options = dict(meta['options'])
     if repo == 'plus':
         options['plus'] = True
     counts = data['cls_num_list'].tolist()
-    model = build(tmp_path, tuners_of(options), class_counts=counts)
+    tuners = tuners_of(options)
+    model = build(
+        tmp_path, tuners, class_counts=counts, **SHORTCUTS[shortcuts]
+    )
     learned = learned_parameters(model.backbone)
     number = sum(p.numel() for p in learned.values())
     assert number == meta['n_tuned_excluding_head']

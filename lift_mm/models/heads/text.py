@@ -134,15 +134,16 @@ class TextHead(LongTailHead):
                 "front of it: neck=dict(type='lift_mm.CLIPProjection') (key "
                 '`model.neck`).'
             )
-        rows = self.rows().to(feature.dtype)
-        cosine = F.linear(F.normalize(feature, dim=-1), rows)
-        return text.logit_scale.exp() * cosine
+        scale = text.logit_scale.exp()
+        feature, rows = feature.to(scale), self.rows().to(scale)
+        # Not in half precision, as in the other heads.
+        with torch.autocast(feature.device.type, enabled=False):
+            return scale * F.linear(F.normalize(feature, dim=-1), rows)
 
-    def loss(self, feats: tuple[Tensor], data_samples, **kwargs) -> dict:
-        """Give losses, see ``ClsHead``."""
+    def _get_loss(self, cls_score: Tensor, data_samples, **kwargs) -> dict:
         if self.margin_follows:
             self.loss_module.scale = self.rows.text.logit_scale.detach().exp()
-        return super().loss(feats, data_samples, **kwargs)
+        return super()._get_loss(cls_score, data_samples, **kwargs)
 
     def to_cosine(self) -> CosineHead:
         """Give a head with the present rows, which needs no text tower.
