@@ -259,5 +259,6 @@ def _refuse_recomputation(runner) -> None:
     if runner.cfg.get('activation_checkpointing') is not None:
         raise ValueError(
             'activation_checkpointing recomputes activations in a way that '
-            'gives tuners wrong gradients; drop that key.'
+            'gives tuners wrong gradients; drop that key, and set '
+            "`model.backbone.recompute='block'` instead."
         )

@@ -64,7 +64,7 @@ def TunedBackbone(
         raise ValueError(
             f'with_cp=True of {type(net).__name__} recomputes activations '
             'in a way that gives tuners wrong gradients; drop the key '
-            '`backbone.backbone.with_cp`.'
+            "`backbone.backbone.with_cp` and set `backbone.recompute='block'`."
         )
     float_drop_path(net)
     guard = freeze(net, name)

@@ -48,8 +48,8 @@ class AdaptFormerBranch(Bottleneck):
             raise ValueError(
                 'Activation checkpointing (reentrant) of a block gives '
                 'AdaptFormer wrong gradients; drop the key '
-                '`activation_checkpointing`, or checkpoint with '
-                'use_reentrant=False.'
+                "`activation_checkpointing` and set `recompute='block'` (key "
+                '`backbone.recompute`).'
             )
         return out + self(x)
 
