@@ -9,7 +9,6 @@ import importlib.metadata
 import importlib.util
 import inspect
 import logging
-import os
 import os.path as osp
 import pickle
 import sys
@@ -22,23 +21,34 @@ from types import ModuleType
 import numpy as np
 import safetensors.torch
 import torch
-from mmengine import device
 from mmengine.config import Config
 from mmengine.config import utils as config_utils
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as runner_checkpoint
 from mmengine.utils import package_utils
 from torch import nn
 
+from .accelerator import (
+    amp_defaults,
+    cpu_distributed,
+    half_dtype,
+    has_accelerator,
+    set_half_dtype,
+    without_amp,
+    without_fp16,
+)
 from .safe_load import load_file, refusal
 
 __all__ = [
+    'amp_defaults',
     'cpu_distributed',
     'float_drop_path',
+    'half_dtype',
     'has_accelerator',
     'import_mmpretrain_models',
     'install',
     'load_file',
+    'set_half_dtype',
     'without_amp',
     'without_fp16',
 ]
@@ -215,84 +225,6 @@ def import_mmpretrain_models() -> ModuleType:
             'version of transformers: "pip uninstall pycocotools" or '
             '"pip install transformers<4.56".'
         ) from error
-
-
-# Machines without an accelerator.
-
-
-def has_accelerator() -> bool:
-    """Whether mmengine can train in mixed precision on this machine."""
-    return (
-        device.is_cuda_available()
-        or device.is_npu_available()
-        or device.is_mlu_available()
-        or device.is_musa_available()
-    )
-
-
-def cpu_distributed(cfg: Config) -> None:
-    """Let several processes run a config without an accelerator, by gloo.
-
-    Does nothing for a single process or where there is an accelerator.
-    """
-    if cfg.get('launcher', 'none') == 'none' or has_accelerator():
-        return
-    # mmengine selects a GPU in every process and names it to DDP.
-    torch.cuda.set_device = lambda *_: None
-    new = {}
-    backend = (cfg.get('env_cfg') or {}).get('dist_cfg', {}).get('backend')
-    if backend in (None, 'nccl'):
-        new['env_cfg.dist_cfg.backend'] = 'gloo'
-    wrapper = cfg.get('model_wrapper_cfg') or dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    if wrapper['type'].endswith('DistributedDataParallel'):
-        new['model_wrapper_cfg'] = dict(wrapper, device_ids=None)
-    cfg.merge_from_dict(new)
-
-
-def without_amp(optim_wrapper: dict) -> dict:
-    """Turn an AMP optimizer wrapper into a plain one if AMP cannot run.
-
-    Args:
-        optim_wrapper: The config of an optimizer wrapper; left as it is.
-
-    Returns:
-        dict: The same config, or a copy for fp32 and a warning in the log.
-    """
-    kind = optim_wrapper.get('type', 'OptimWrapper')
-    kind = kind if isinstance(kind, str) else kind.__name__
-    if kind.split('.')[-1] != 'AmpOptimWrapper' or has_accelerator():
-        return optim_wrapper
-    _warn_fp32()
-    plain = optim_wrapper.copy()
-    plain['type'] = 'OptimWrapper'
-    for option in ('loss_scale', 'dtype', 'use_fsdp'):
-        plain.pop(option, None)
-    return plain
-
-
-def without_fp16(loop_cfg: dict | None) -> dict | None:
-    """Switch ``fp16`` of a ``val_cfg`` or ``test_cfg`` off, as above."""
-    if not loop_cfg or not loop_cfg.get('fp16') or has_accelerator():
-        return loop_cfg
-    _warn_fp32()
-    plain = loop_cfg.copy()
-    plain['fp16'] = False
-    return plain
-
-
-@cache
-def _warn_fp32() -> None:
-    if os.environ.get('RANK', '0') == '0':
-        print_log(
-            'No accelerator: mixed precision is switched off, everything '
-            'runs in fp32.',
-            logger='current',
-            level=logging.WARNING,
-        )
 
 
 def float_drop_path(net: nn.Module) -> None:

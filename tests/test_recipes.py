@@ -81,7 +81,7 @@ def test_data(path):
     if 'lift_plus' in path or 'lift-plus' in path or 'bicubic' in path:
         interpolation = 'bicubic'
     for name in ('train', 'test', 'tta'):
-        steps = cfg[f'{name}_pipeline']
+        steps = [s.get('crop', s) for s in cfg[f'{name}_pipeline']]
         crops = [s for s in steps if 'Crop' in s.type]
         assert [c.get('crop_size', c.get('scale')) for c in crops] == [size]
         used = {s.interpolation for s in steps if 'interpolation' in s}
@@ -139,7 +139,7 @@ def test_published_pixels_of_lift_plus(epoch):
         for steps in (cfg.train_pipeline, cfg.test_pipeline, cfg.tta_pipeline)
     )
     golden = parity_data.load('transforms')
-    crop = train[1]
+    crop = train[0].crop
     assert crop.scale == (224, 224)
     crop.scale = (64, 64)
     crop.set_epoch(epoch)

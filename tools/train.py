@@ -30,7 +30,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='train in mixed precision (in fp32 where there is no GPU)',
+        help='train in mixed precision: bfloat16 or, on GPUs without it, '
+        'float16 (fp32 where there is no GPU)',
     )
     parser.add_argument(
         '--no-validate',
@@ -100,7 +101,6 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
 
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
 
     if args.resume is not None:
         cfg.resume = True
@@ -135,6 +135,19 @@ def merge_args(cfg: Config, args: argparse.Namespace) -> Config:
     return cfg
 
 
+def compile_model(cfg: Config) -> Config:
+    """Let ``compile`` mean the model, from images to logits.
+
+    mmengine compiles the training step, which falls into pieces at the
+    samples, the logs and the backward pass.
+    """
+    kind = cfg.model.type
+    kind = kind if isinstance(kind, str) else kind.__name__
+    if cfg.get('compile') and kind.endswith('LongTailClassifier'):
+        cfg.model.setdefault('compile', cfg.pop('compile'))
+    return cfg
+
+
 def fit_machine(cfg: Config) -> Config:
     """Let a config for GPUs run where there is none."""
     compat.cpu_distributed(cfg)
@@ -149,7 +162,7 @@ def fit_machine(cfg: Config) -> Config:
 def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
-    cfg = fit_machine(cfg)
+    cfg = fit_machine(compile_model(cfg))
 
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     runner = build(cfg)

@@ -1,11 +1,14 @@
 _base_ = '../lift_plus/vit-b16_imagenet-lt.py'
 
 train_pipeline = [
-    _base_.load_image,
     dict(
-        type='lift_mm.MinimalistRandomResizedCrop',
-        scale=224,
-        schedule='min',
+        type='lift_mm.LoadCrop',
+        color_type='color_ignore_orientation',
+        crop=dict(
+            type='lift_mm.MinimalistRandomResizedCrop',
+            scale=224,
+            schedule='min',
+        ),
     ),
     dict(type='PackInputs'),
 ]

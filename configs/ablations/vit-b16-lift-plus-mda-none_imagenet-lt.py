@@ -2,11 +2,14 @@
 _base_ = '../lift_plus/vit-b16_imagenet-lt.py'
 
 train_pipeline = [
-    _base_.load_image,
     dict(
-        type='lift_mm.RandomResizedCrop',
-        scale=224,
-        interpolation='bicubic',
+        type='lift_mm.LoadCrop',
+        color_type='color_ignore_orientation',
+        crop=dict(
+            type='lift_mm.RandomResizedCrop',
+            scale=224,
+            interpolation='bicubic',
+        ),
     ),
     dict(type='lift_mm.RandomFlip', prob=0.5),
     dict(type='PackInputs'),

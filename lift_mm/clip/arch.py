@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import importlib.util
 import json
 import os
 
@@ -65,6 +66,9 @@ def model_config(arch: str | dict) -> dict:
                 '`backbone.arch`).'
             ) from error
     if isinstance(arch, str):
+        config = _packaged_config(arch)
+        if config is not None:
+            return config
         import open_clip
 
         config = open_clip.get_model_config(arch)
@@ -89,6 +93,20 @@ def model_config(arch: str | dict) -> dict:
         key: dict(value) if isinstance(value, dict) else value
         for key, value in copy.deepcopy(arch).items()
     }
+
+
+def _packaged_config(name: str) -> dict | None:
+    """Read a model config where open_clip keeps it, without importing that.
+
+    The import brings timm and takes longer than loading a ViT-B/16.
+    """
+    spec = importlib.util.find_spec('open_clip')
+    for folder in (spec and spec.submodule_search_locations) or ():
+        path = os.path.join(folder, 'model_configs', f'{name}.json')
+        if os.path.isfile(path):
+            with open(path, encoding='utf-8') as file:
+                return json.load(file)
+    return None
 
 
 def open_clip_name(arch: str | dict) -> str | None:

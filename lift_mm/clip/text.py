@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .arch import model_config, open_clip_name
 from .cache import read_cache, write_cache
+from .padding import encode_text
 from .templates import Prompts, class_prompts
 from .text_weights import expand_token_rows
 from .tokens import check_lengths, check_rows
@@ -195,7 +196,7 @@ class TextTower:
         for batch, owner in zip(
             tokens.split(batch_size), owners.split(batch_size)
         ):
-            feature = self.model.encode_text(batch.to(device)).float()
+            feature = encode_text(self.model, batch.to(device)).float()
             feature = F.normalize(feature, dim=-1).cpu()
             if total is None:
                 total = feature.new_zeros(len(prompts), feature.shape[1])

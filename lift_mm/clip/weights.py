@@ -239,12 +239,12 @@ def decide_quick_gelu(
     Raises:
         ValueError: ``wanted`` contradicts the weights.
     """
-    import open_clip
-
     default = bool(config.get('quick_gelu', False))
     known = None
     is_file = pretrained and os.path.isfile(os.path.expanduser(pretrained))
     if pretrained and arch_name and not is_file:
+        import open_clip
+
         tag = open_clip.get_pretrained_cfg(arch_name, pretrained)
         known = bool(tag.get('quick_gelu', default))
     elif state and any(key in state for key in _NOT_WEIGHTS):

@@ -17,6 +17,7 @@ from .samplers import (
     SquareRootSampler,
 )
 from .transforms import (
+    LoadCrop,
     MinimalistRandomResizedCrop,
     MultiCrop,
     RandomFlip,
@@ -31,6 +32,7 @@ __all__ = [
     'INaturalist2018',
     'ImageFilesMixin',
     'ImageNetLT',
+    'LoadCrop',
     'LongTailFolder',
     'LongTailList',
     'LongTailMixin',

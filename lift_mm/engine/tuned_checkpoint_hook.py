@@ -22,7 +22,11 @@ class TunedCheckpointHook(Hook):
     priority = 'VERY_LOW'
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Filter ``state_dict`` and ``ema_state_dict`` in place."""
+        """Filter ``state_dict`` and ``ema_state_dict`` in place.
+
+        The empty state of a loss scaler that is switched off goes, too: one
+        that is on, where a run resumes in float16, refuses to load it.
+        """
         frozen = frozen_keys(_unwrap(runner.model))
         for name in ('state_dict', 'ema_state_dict'):
             state = checkpoint.get(name)
@@ -31,3 +35,6 @@ class TunedCheckpointHook(Hook):
             for key in list(state):
                 if key.removeprefix('module.') in frozen:
                     del state[key]
+        optimizer = checkpoint.get('optimizer') or {}
+        if optimizer.get('loss_scaler') == {}:
+            del optimizer['loss_scaler']

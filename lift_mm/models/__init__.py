@@ -17,6 +17,7 @@ from .heads import (
     TextHead,
 )
 from .inits import ClassMeanInit, LinearProbeInit, SemanticInit
+from .jpeg_preprocessor import JPEGDataPreprocessor
 from .losses import (
     BalancedSoftmaxLoss,
     ClassBalancedLoss,
@@ -46,6 +47,7 @@ __all__ = [
     'ClassToken',
     'CoOp',
     'CosineHead',
+    'JPEGDataPreprocessor',
     'L2NormHead',
     'LayerNormHead',
     'LinearHead',

@@ -1,5 +1,6 @@
 """CLIP's image tower as mmpretrain's ``VisionTransformer``."""
 
+import torch
 from mmpretrain.models import VisionTransformer
 
 from lift_mm.clip import weights
@@ -50,25 +51,27 @@ def CLIPViT(
     )
     avg_pool = vision['pool_type'] == 'avg'
     width = vision['width']
-    net = VisionTransformer(
-        arch=dict(
-            embed_dims=width,
-            num_layers=vision['layers'],
-            num_heads=width // vision['head_width'],
-            feedforward_channels=int(width * vision['mlp_ratio']),
-        ),
-        img_size=img_size or vision['image_size'],
-        patch_size=vision['patch_size'],
-        norm_cfg=dict(type='LN', eps=1e-5),  # not mmpretrain's 1e-6
-        layer_scale_init_value=vision['ls_init_value'] or 0.0,
-        layer_cfgs=dict(
-            act_cfg=dict(type='mmpretrain.QuickGELU' if quick else 'GELU')
-        ),
-        pre_norm=not vision['no_ln_pre'],
-        patch_cfg=dict(bias=False),
-        final_norm=not avg_pool,
-        out_type='avg_featmap' if avg_pool else 'cls_token',
-    )
+    # Weights that a file brings are not drawn first.
+    with torch.device('meta' if state else torch.get_default_device()):
+        net = VisionTransformer(
+            arch=dict(
+                embed_dims=width,
+                num_layers=vision['layers'],
+                num_heads=width // vision['head_width'],
+                feedforward_channels=int(width * vision['mlp_ratio']),
+            ),
+            img_size=img_size or vision['image_size'],
+            patch_size=vision['patch_size'],
+            norm_cfg=dict(type='LN', eps=1e-5),  # not mmpretrain's 1e-6
+            layer_scale_init_value=vision['ls_init_value'] or 0.0,
+            layer_cfgs=dict(
+                act_cfg=dict(type='mmpretrain.QuickGELU' if quick else 'GELU')
+            ),
+            pre_norm=not vision['no_ln_pre'],
+            patch_cfg=dict(bias=False),
+            final_norm=not avg_pool,
+            out_type='avg_featmap' if avg_pool else 'cls_token',
+        )
     if state is None:
         initialize(net)
     else:
@@ -99,4 +102,5 @@ def _load(
         grid = net.patch_embed.init_out_size
         vit['pos_embed'] = weights.resize_positions(vit['pos_embed'], grid)
     weights.check_fit(net.state_dict(), vit, arch, source)
+    net.to_empty(device=torch.get_default_device())
     net.load_state_dict(vit)

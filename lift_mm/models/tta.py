@@ -1,12 +1,16 @@
 """Test-time ensembling."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+import torch
 from mmengine.model import BaseTTAModel
 from mmpretrain.structures import DataSample
-from torch import Tensor
+from torch import Tensor, nn
 
 from lift_mm.registry import MODELS
+
+_MAX_BATCH = 256
+_MAX_BATCH_CPU = 8
 
 
 @MODELS.register_module()
@@ -15,7 +19,36 @@ class MeanLogitTTA(BaseTTAModel):
 
     mmpretrain's ``AverageClsScoreTTA`` averages probabilities, which can
     give another class.
+
+    Args:
+        module: The model, or its config.
+        data_preprocessor: For a model that has none of its own.
+        max_batch: Views of one size go through the model together, as long
+            as they are not more images than this. A batch of one view is
+            never split: that is what ``batch_size`` is for. By default 256,
+            and 8 on a CPU, where larger blocks of memory cost more than
+            fewer calls save.
+
+    Raises:
+        ValueError: A ``max_batch`` that is no whole number above 0.
     """
+
+    def __init__(
+        self,
+        module: dict | nn.Module,
+        data_preprocessor: dict | nn.Module | None = None,
+        max_batch: int | None = None,
+    ) -> None:
+        super().__init__(module, data_preprocessor)
+        if max_batch is not None and (
+            not isinstance(max_batch, int) or max_batch < 1
+        ):
+            raise ValueError(
+                f'max_batch={max_batch!r} of MeanLogitTTA must be a whole '
+                'number of images above 0, or None (key '
+                '`tta_model.max_batch`).'
+            )
+        self.max_batch = max_batch
 
     def test_step(self, data: dict) -> list[DataSample]:
         """Predict from all views of a batch.
@@ -24,14 +57,41 @@ class MeanLogitTTA(BaseTTAModel):
             data: ``inputs`` and ``data_samples``, each a list over views of
                 a batch.
         """
-        logits = []
-        for inputs, samples in zip(data['inputs'], data['data_samples']):
-            view = self.module.data_preprocessor(
+        views = (
+            self.module.data_preprocessor(
                 dict(inputs=inputs, data_samples=samples), training=False
             )
-            logits.append(self.module(view['inputs'], mode='tensor'))
+            for inputs, samples in zip(data['inputs'], data['data_samples'])
+        )
+        logits: list[Tensor] = []
+        for batch, samples in self._join(views):
+            parts = self.module(batch, mode='tensor').split(len(samples))
+            logits += parts
         mean = self.merge_preds(logits)
-        return self.module.head._get_predictions(mean, view['data_samples'])
+        return self.module.head._get_predictions(mean, samples)
+
+    def _join(self, views: Iterable[dict]) -> Iterator[tuple[Tensor, list]]:
+        """Put as many views as fit into one batch, (B, ...) -> (kB, ...).
+
+        Returns:
+            Each batch, and the samples of its last view.
+        """
+        group: list[Tensor] = []
+        samples: list[DataSample] = []
+        for view in views:
+            images = view['inputs']
+            same = all(images.shape == other.shape for other in group)
+            number = len(images) * (len(group) + 1)
+            if group and not (same and number <= self._most(images)):
+                yield _cat(group), samples
+                group = []
+            group.append(images)
+            samples = view['data_samples']
+        yield _cat(group), samples
+
+    def _most(self, images: Tensor) -> int:
+        on_cpu = images.device.type == 'cpu'
+        return self.max_batch or (_MAX_BATCH_CPU if on_cpu else _MAX_BATCH)
 
     def merge_preds(self, logits: Sequence[Tensor]) -> Tensor:
         """Give the mean over views, V x (B, C) -> (B, C)."""
@@ -41,3 +101,7 @@ class MeanLogitTTA(BaseTTAModel):
         for view in logits[1:]:
             total = total + view
         return total / len(logits)
+
+
+def _cat(views: list[Tensor]) -> Tensor:
+    return torch.cat(views) if len(views) > 1 else views[0]

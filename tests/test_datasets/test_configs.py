@@ -73,9 +73,7 @@ def test_published_test_pixels_of_imagenet():
 def train_sample(cfg, image, seed, **crop):
     """Run the training pipeline of a config, its crop changed."""
     pipeline = cfg.train_dataloader.dataset.pipeline
-    for step in pipeline:
-        if 'RandomResizedCrop' in step.type:
-            step.update(crop)
+    pipeline[0].get('crop', pipeline[0]).update(crop)
     path = ROOT / 'images' / image
     results = dict(img_path=str(path), gt_label=1)
     if not cfg.data_preprocessor.to_rgb:  # CIFAR has arrays, not files

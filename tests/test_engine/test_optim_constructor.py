@@ -1,14 +1,19 @@
 """The optimizer holds what learns and nothing else."""
 
+import functools
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 from test_tuners.tiny_models import classifier
 
-from lift_mm.compat import has_accelerator
+from lift_mm import accelerator
+from lift_mm.accelerator import has_accelerator
+from lift_mm.engine import TunedCheckpointHook
 from lift_mm.tuners import learned_parameters, learned_parts
 
 
@@ -124,3 +129,153 @@ def test_steps_leave_the_base_alone():
     learned = learned_parameters(model)
     for key, value in model.state_dict().items():
         assert torch.equal(value, before[key]) is (key not in learned), key
+
+
+@pytest.mark.parametrize(
+    'optimizer, fused',
+    [
+        (dict(type='SGD', lr=0.1), True),
+        (dict(type='AdamW', lr=0.1), True),
+        (dict(type=torch.optim.Adam, lr=0.1), True),
+        (dict(type='SGD', lr=0.1, fused=False), False),
+        (dict(type='AdamW', lr=0.1, foreach=True), None),
+        (dict(type='Adam', lr=0.1, differentiable=True), None),
+    ],
+)
+@pytest.mark.parametrize('paramwise', [None, dict(bias_lr_mult=2.0)])
+def test_fused(optimizer, fused, paramwise):
+    wrapper = build(classifier(), optimizer=optimizer, paramwise_cfg=paramwise)
+    groups = wrapper.optimizer.param_groups
+    assert {group['fused'] for group in groups} == {fused}
+
+
+def test_not_fused():
+    """RMSprop has no such kernel, and no GPU or CPU is a meta tensor's."""
+    rmsprop = build(classifier(), optimizer=dict(type='RMSprop', lr=0.1))
+    assert 'fused' not in rmsprop.optimizer.param_groups[0]
+    meta = build(classifier().to('meta'))
+    assert meta.optimizer.param_groups[0]['fused'] is None
+
+
+def steps(model, wrapper, numbers):
+    for number in numbers:
+        torch.manual_seed(number)
+        feats = model.extract_feat(torch.randn(2, 3, 16, 16))
+        wrapper.update_params(model.head(feats).square().mean())
+
+
+@pytest.mark.parametrize('kind', ['SGD', 'AdamW'])
+@pytest.mark.parametrize('saved, loaded', [(True, False), (False, True)])
+def test_resume_with_other_kernels(kind, saved, loaded):
+    """As if the run went on where there is no GPU, or only there is one."""
+    optimizer = dict(type=kind, lr=0.01, weight_decay=0.01)
+    if kind == 'SGD':
+        optimizer['momentum'] = 0.9
+
+    def fresh(fused):
+        torch.manual_seed(0)
+        model = classifier()
+        wrapper = build(model, optimizer=dict(optimizer, fused=fused))
+        return model, wrapper
+
+    whole, wrapper = fresh(loaded)
+    steps(whole, wrapper, range(4))
+
+    model, wrapper = fresh(saved)
+    steps(model, wrapper, range(2))
+    state = wrapper.state_dict()
+    cut, resumed = fresh(loaded)
+    cut.load_state_dict(model.state_dict())
+    resumed.load_state_dict(state)
+    assert state['param_groups'][0]['fused'] is saved
+    assert resumed.optimizer.param_groups[0]['fused'] is loaded
+    steps(cut, resumed, range(2, 4))
+    for name, value in learned_parameters(cut).items():
+        expected = learned_parameters(whole)[name]
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_state_of_another_model_is_refused():
+    state = build(classifier(tuners=[])).state_dict()
+    model = classifier()
+    with pytest.raises(ValueError, match='size of optimizer'):
+        build(model).load_state_dict(state)
+    paramwise = dict(bias_lr_mult=2.0)
+    with pytest.raises(ValueError, match='number of parameter groups'):
+        build(model, paramwise_cfg=paramwise).load_state_dict(state)
+
+
+@pytest.fixture
+def amp(monkeypatch):
+    """mmengine's AMP, which wants a GPU, on the CPU and its scaler."""
+    monkeypatch.setattr(accelerator, 'has_accelerator', lambda: True)
+    monkeypatch.setattr(
+        amp_optimizer_wrapper, 'is_cuda_available', lambda: True
+    )
+    monkeypatch.setattr(
+        amp_optimizer_wrapper,
+        'GradScaler',
+        functools.partial(torch.amp.GradScaler, 'cpu'),
+    )
+
+    def build_amp(half, model, **settings):
+        monkeypatch.setattr(accelerator, 'half_dtype', lambda: half)
+        return build(model, type='AmpOptimWrapper', **settings)
+
+    return build_amp
+
+
+@pytest.mark.parametrize(
+    'half, settings, dtype, scales',
+    [
+        ('bfloat16', {}, torch.bfloat16, False),
+        ('float16', {}, torch.float16, True),
+        ('bfloat16', dict(dtype='float16'), torch.float16, True),
+        ('float16', dict(dtype='bfloat16'), torch.bfloat16, False),
+        ('bfloat16', dict(loss_scale=8.0), torch.bfloat16, True),
+    ],
+)
+def test_amp(amp, half, settings, dtype, scales):
+    wrapper = amp(half, classifier(), **settings)
+    assert type(wrapper) is AmpOptimWrapper
+    assert wrapper.cast_dtype is dtype
+    assert wrapper.loss_scaler.is_enabled() is scales
+
+
+@pytest.mark.parametrize('saved', ['bfloat16', 'float16', None])
+@pytest.mark.parametrize('loaded', ['bfloat16', 'float16', None])
+def test_resume_in_another_precision(amp, saved, loaded):
+    """A scale that both sides use is kept, any other begins anew."""
+
+    def fresh(half, model):
+        return amp(half, model) if half else build(model)
+
+    model = classifier()
+    wrapper = fresh(saved, model)
+    steps(model, wrapper, range(2))
+    if saved == 'float16':
+        wrapper.loss_scaler.update(256.0)
+    checkpoint = dict(state_dict={}, optimizer=wrapper.state_dict())
+    hook = TunedCheckpointHook()
+    hook.before_save_checkpoint(SimpleNamespace(model=model), checkpoint)
+    other = classifier()
+    resumed = fresh(loaded, other)
+    resumed.load_state_dict(checkpoint['optimizer'])
+    steps(other, resumed, range(1))
+    if loaded == 'float16':
+        kept = 256.0 if saved == 'float16' else 65536.0
+        assert resumed.loss_scaler.get_scale() == kept
+
+
+def test_a_loss_scale_leaves_fused_steps_alone(amp):
+    """The kernel divides by it: same weights as without a scale."""
+    learned = {}
+    for scale in (1.0, 1024.0):
+        torch.manual_seed(0)
+        model = classifier()
+        wrapper = amp('bfloat16', model, loss_scale=scale)
+        steps(model, wrapper, range(3))
+        assert wrapper.optimizer.param_groups[0]['fused'] is True
+        learned[scale] = learned_parameters(model)
+    for name, value in learned[1024.0].items():
+        torch.testing.assert_close(value, learned[1.0][name])

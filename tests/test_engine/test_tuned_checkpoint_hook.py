@@ -90,6 +90,14 @@ def test_only_what_was_learned(model, base, tuned_file):
     assert 4 * os.path.getsize(tuned_file) < os.path.getsize(base)
 
 
+@pytest.mark.parametrize('scale', [{}, dict(scale=1024.0)])
+def test_only_a_loss_scale_that_is_on(model, scale):
+    optimizer = dict(state={}, param_groups=[], loss_scaler=scale)
+    kept = filtered(model, optimizer=optimizer)['optimizer']
+    assert ('loss_scaler' in kept) is bool(scale)
+    assert 'param_groups' in kept
+
+
 @pytest.mark.parametrize('load', LOADERS)
 def test_round_trip(model, base, tuned_file, load):
     other = classifier(base)

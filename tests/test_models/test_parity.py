@@ -5,8 +5,8 @@ import json
 import parity_data
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
-from parity_models import build, relative, tuners_of
+from mmengine.optim import build_optim_wrapper
+from parity_models import SHORTCUTS, build, relative, tuners_of
 
 from lift_mm.engine.resumable_loop import accumulate_by_epoch
 from lift_mm.tuners import learned_parameters
@@ -43,8 +43,9 @@ def test_vision_tower(tmp_path):
 RUNS = sorted(parity_data.meta('trajectory')['runs'])
 
 
+@pytest.mark.parametrize('shortcuts', SHORTCUTS)
 @pytest.mark.parametrize('run', RUNS)
-def test_trajectory(tmp_path, run):
+def test_trajectory(tmp_path, run, shortcuts):
     """Thirty steps with the optimizer wrapper and the scheduler we use."""
     data = parity_data.load('trajectory')
     meta = parity_data.meta('trajectory')
@@ -66,6 +67,7 @@ def test_trajectory(tmp_path, run):
         tuners_of(options),
         num_classes=meta['num_classes'],
         class_counts=data['cls_num_list'].tolist(),
+        **SHORTCUTS[shortcuts],
     )
     model.load_state_dict(state_at('init'), strict=False)
     with torch.no_grad():
@@ -81,15 +83,20 @@ def test_trajectory(tmp_path, run):
     from mmengine.optim import CosineAnnealingLR
 
     epochs, batches = settings['epochs'], settings['micro_batches_per_epoch']
-    optimizer = torch.optim.SGD(
-        learned.values(),
-        lr=settings['lr'],
-        momentum=meta['momentum'],
-        weight_decay=meta['weight_decay'],
+    wrapper = build_optim_wrapper(
+        model,
+        dict(
+            constructor='lift_mm.TunedOptimWrapperConstructor',
+            accumulative_counts=settings['accum_step'],
+            optimizer=dict(
+                type='SGD',
+                lr=settings['lr'],
+                momentum=meta['momentum'],
+                weight_decay=meta['weight_decay'],
+            ),
+        ),
     )
-    wrapper = OptimWrapper(
-        optimizer, accumulative_counts=settings['accum_step']
-    )
+    optimizer = wrapper.optimizer
     scheduler = CosineAnnealingLR(
         wrapper, T_max=epochs, begin=0, end=epochs, by_epoch=True
     )

@@ -2,7 +2,13 @@
 
 import pytest
 import torch
-from mmpretrain.models import AverageClsScoreTTA, ImageClassifier
+from mmengine.dataset import default_collate, pseudo_collate
+from mmengine.runner.amp import autocast
+from mmpretrain.models import (
+    AverageClsScoreTTA,
+    ClsDataPreprocessor,
+    ImageClassifier,
+)
 from mmpretrain.structures import DataSample
 from test_tuners.tiny_models import classifier
 
@@ -82,6 +88,133 @@ def test_views_of_a_tuned_model(views):
     scores = (sum(logits) / views).softmax(dim=1)
     for sample, score in zip(found, scores, strict=True):
         torch.testing.assert_close(sample.pred_score, score)
+
+
+def packed(views):
+    """What a pipeline gives for each image, from V x (B, 3, H, W)."""
+    return [
+        dict(
+            inputs=list(crops),
+            data_samples=[
+                DataSample(crop=n).set_gt_label(label)
+                for n in range(len(crops))
+            ],
+        )
+        for label, crops in enumerate(zip(*views, strict=True))
+    ]
+
+
+class Watched(torch.nn.Module):
+    """A model that notes the shapes of what goes through it."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.shapes = model, []
+        self.data_preprocessor, self.head = model.data_preprocessor, model.head
+
+    def test_step(self, data):
+        """Mmengine asks for it."""
+
+    def forward(self, inputs, mode):
+        self.shapes.append(tuple(inputs.shape))
+        return self.model(inputs, mode=mode)
+
+
+BATCHES = [  # views, images, max_batch, and what goes through together
+    (5, 2, None, [8, 2]),  # on a CPU
+    (5, 9, None, [9, 9, 9, 9, 9]),
+    (5, 2, 10, [10]),
+    (5, 2, 9, [8, 2]),
+    (5, 2, 5, [4, 4, 2]),
+    (5, 2, 3, [2, 2, 2, 2, 2]),
+    (5, 2, 1, [2, 2, 2, 2, 2]),  # a batch is not split
+    (1, 3, 256, [3]),
+    (5, 3, 256, [15]),
+    (10, 1, 4, [4, 4, 2]),
+]
+
+
+@pytest.mark.parametrize('collate', [default_collate, pseudo_collate])
+@pytest.mark.parametrize('views, images, max_batch, batches', BATCHES)
+def test_views_go_together(views, images, max_batch, batches, collate):
+    """And give what each gives alone, but for the rounding of products."""
+    torch.manual_seed(0)
+    model = Watched(classifier())
+    crops = torch.randint(256, (views, images, 3, 16, 16), dtype=torch.uint8)
+    tta = MeanLogitTTA(model, max_batch=max_batch).eval()
+    with torch.no_grad():
+        found = tta.test_step(collate(packed(crops)))
+        assert model.shapes == [(n, 3, 16, 16) for n in batches]
+        logits = [model(x / 127.5 - 1, mode='tensor') for x in crops]
+    scores = (sum(logits) / views).softmax(dim=1)
+    for label, (sample, score) in enumerate(zip(found, scores, strict=True)):
+        torch.testing.assert_close(
+            sample.pred_score, score, atol=1e-6, rtol=1e-5
+        )
+        assert sample.gt_label.item() == label
+
+
+class Turning(ClsDataPreprocessor):
+    """One that reads off the samples what to do with their images."""
+
+    def forward(self, data, training=False):
+        turns = torch.tensor([sample.sign for sample in data['data_samples']])
+        inputs = data['inputs'] * turns[:, None, None, None]
+        return super().forward(dict(data, inputs=inputs), training)
+
+
+def test_samples_stay_with_their_views():
+    model = pixel_classifier()
+    model.data_preprocessor = Turning()
+    views = pixels(VIEWS)
+    data = batch(views)
+    for sign, samples in zip([1, -1, -1], data['data_samples'], strict=True):
+        for sample in samples:
+            sample.sign = sign
+    found = MeanLogitTTA(model).eval().test_step(data)
+    first, *others = torch.tensor(VIEWS)
+    mean = (first - sum(others)) / 3
+    for sample, logits in zip(found, mean, strict=True):
+        torch.testing.assert_close(sample.pred_score, logits.softmax(0))
+
+
+def test_sizes_are_not_mixed():
+    """Padding would change what a view gives."""
+    model = Watched(pixel_classifier())
+    model.model.backbone.forward = lambda x: (x.mean((2, 3)),)
+    views = [torch.rand(2, 3, *size) for size in [(4, 4), (4, 4), (4, 6)]]
+    tta = MeanLogitTTA(model).eval()
+    found = tta.test_step(batch(views))
+    assert model.shapes == [(4, 3, 4, 4), (2, 3, 4, 6)]
+    mean = sum(view.mean((2, 3)) for view in views) / 3
+    for sample, logits in zip(found, mean, strict=True):
+        torch.testing.assert_close(sample.pred_score, logits.softmax(0))
+
+
+def test_in_half_precision():
+    """What mmengine's loop does with ``fp16=True``, here on a CPU."""
+    torch.manual_seed(0)
+    model = classifier()
+    tta = MeanLogitTTA(model, max_batch=15).eval()
+    crops = [torch.randint(256, (3, 3, 16, 16)) for _ in range(5)]
+    types = []
+    model.backbone.layers[0].attn.qkv.register_forward_hook(
+        lambda module, args, out: types.append(out.dtype)
+    )
+    with torch.no_grad():
+        expected = tta.test_step(batch(crops))
+        with autocast(device_type='cpu', enabled=True):
+            found = tta.test_step(batch(crops))
+    assert types == [torch.float32, torch.bfloat16]
+    for one, other in zip(expected, found, strict=True):
+        assert other.pred_score.dtype == torch.float32
+        assert 0 < (one.pred_score - other.pred_score).abs().max() < 0.05
+
+
+@pytest.mark.parametrize('value', [0, -1, 2.0, '8'])
+def test_impossible_max_batch(value):
+    with pytest.raises(ValueError, match=f'max_batch={value!r}.*tta_model'):
+        MeanLogitTTA(pixel_classifier(), max_batch=value)
 
 
 def test_half_precision_is_averaged_in_single():

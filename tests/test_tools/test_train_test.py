@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from test_tuners import tiny_models
+
+from lift_mm.apis import tuned_state
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
@@ -191,6 +194,20 @@ def test_train_arguments(config, monkeypatch):
     assert cfg.train_dataloader.collate_fn.type == 'default_collate'
 
 
+@pytest.mark.parametrize(
+    'kind, ours', [('lift_mm.LongTailClassifier', True), (None, False)]
+)
+def test_compile_means_the_model(config, monkeypatch, kind, ours):
+    options = ['--cfg-options', 'compile.backend=eager']
+    options += [f'model.type={kind}'] if kind else []
+    cfg = merged('train', monkeypatch, config, *options)
+    cfg = load_tool('train').compile_model(cfg)
+    assert ('compile' in cfg) is not ours  # of mmengine, for other models
+    assert ('compile' in cfg.model) is ours
+    place = cfg.model if ours else cfg
+    assert place['compile'] == dict(backend='eager')
+
+
 def test_auto_scale_lr_needs_a_base(config, monkeypatch):
     with pytest.raises(ValueError, match='base_batch_size'):
         merged('train', monkeypatch, config, '--auto-scale-lr')
@@ -208,6 +225,70 @@ def test_checkpoint_is_optional(config, monkeypatch):
     # After a flag, too.
     cfg = merged('test', monkeypatch, config, '--tta', TOY)
     assert cfg.load_from == str(TOY)
+
+
+@pytest.mark.parametrize('tta', [[], ['--tta']])
+def test_merging_comes_after_the_hooks_of_the_config(config, monkeypatch, tta):
+    cfg = merged('test', monkeypatch, config, '--merge', *tta)
+    assert cfg.custom_hooks == [dict(type='lift_mm.MergeHook')]
+    option = 'custom_hooks=[{"type": "lift_mm.ClassInfoHook"}]'
+    config.write_text(f'{config.read_text()}\n{option}')
+    cfg = merged('test', monkeypatch, config, '--merge', *tta)
+    types = [hook.type for hook in cfg.custom_hooks]
+    assert types == ['lift_mm.ClassInfoHook', 'lift_mm.MergeHook']
+    cfg = merged('test', monkeypatch, config, *tta)
+    assert len(cfg.custom_hooks) == 1
+
+
+@pytest.fixture
+def tuned(tmp_path):
+    """Give a config with tuners, one of which stays, and a checkpoint."""
+    names = tiny_models.NAMES
+    tuners = [*tiny_models.ADAPTFORMER, dict(type='VPT', length=2, layers=1)]
+    clip = tiny_models.clip_file(tmp_path)
+    data = tiny_models.image_folder(tmp_path / 'images')
+    torch.manual_seed(0)
+    model = tiny_models.classifier(clip, names, tuners=tuners)
+    meta = dict(dataset_meta=dict(classes=names, class_counts=[5, 3, 2]))
+    checkpoint = tmp_path / 'tuned.pth'
+    torch.save(dict(meta=meta, state_dict=tuned_state(model)), checkpoint)
+    config = tiny_models.run_config(
+        tmp_path / 'work',
+        tiny_models.model_config(clip, tuners),
+        data,
+        test_dataloader=tiny_models.loader(
+            tiny_models.dataset(data, train=False)
+        ),
+        test_evaluator=dict(type='lift_mm.LongTailMetric'),
+        test_cfg=dict(),
+        tta_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='ResizeEdge', scale=20, backend='pillow'),
+            dict(type='lift_mm.MultiCrop', crop_size=16),
+        ],
+        log_level='INFO',
+    )
+    Config(config).dump(tmp_path / 'tuned.py')
+    return tmp_path / 'tuned.py', checkpoint
+
+
+def test_merged_scores_are_those_of_the_tuners(tuned, tmp_path):
+    """Of one process, in two where there is no GPU."""
+    out = tmp_path / 'metrics.json'
+    args = ('--tta', '--out', out, '--out-item', 'metrics')
+    python('test.py', *tuned, *args)
+    expected = json.loads(out.read_text())
+    assert 0 < expected['lt/acc'] < 100
+    out.unlink()
+    if CPU:
+        command = ('bash', TOOLS / 'dist_test.sh', *tuned, 2, *args)
+        log = run(*command, '--merge', PORT=free_port())
+    else:
+        log = python('test.py', *tuned, *args, '--merge')
+    # Each rank merges, and one of them says what stays.
+    assert log.count('Not merged: VPT stays in ') == 1
+    found = json.loads(out.read_text())
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 def test_visualization_arguments(config, monkeypatch):

@@ -17,12 +17,14 @@ resize = dict(
 )
 
 train_pipeline = [
-    load_image,
     dict(
-        type='lift_mm.RandomResizedCrop',
-        scale=32,
-        crop_ratio_range=(0.5, 1.0),  # LIFT's 0.08 leaves 8 pixels of 28
-        interpolation='bilinear',
+        type='lift_mm.LoadCrop',
+        crop=dict(
+            type='lift_mm.RandomResizedCrop',
+            scale=32,
+            crop_ratio_range=(0.5, 1.0),  # LIFT's 0.08 leaves 8 pixels of 28
+            interpolation='bilinear',
+        ),
     ),
     dict(type='lift_mm.RandomFlip', prob=0.5),
     dict(type='PackInputs'),

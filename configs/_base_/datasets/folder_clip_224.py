@@ -11,11 +11,13 @@ data_preprocessor = dict(
 load_image = dict(type='LoadImageFromFile', imdecode_backend='pillow')
 
 train_pipeline = [
-    load_image,
     dict(
-        type='lift_mm.RandomResizedCrop',
-        scale=224,
-        interpolation='bilinear',
+        type='lift_mm.LoadCrop',
+        crop=dict(
+            type='lift_mm.RandomResizedCrop',
+            scale=224,
+            interpolation='bilinear',
+        ),
     ),
     dict(type='lift_mm.RandomFlip', prob=0.5),
     dict(type='PackInputs'),

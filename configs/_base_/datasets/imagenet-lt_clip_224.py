@@ -16,13 +16,16 @@ load_image = dict(
 )
 
 train_pipeline = [
-    load_image,
     dict(
-        type='lift_mm.RandomResizedCrop',
-        scale=224,
-        crop_ratio_range=(0.08, 1.0),
-        aspect_ratio_range=(3.0 / 4.0, 4.0 / 3.0),
-        interpolation='bilinear',
+        type='lift_mm.LoadCrop',
+        color_type='color_ignore_orientation',
+        crop=dict(
+            type='lift_mm.RandomResizedCrop',
+            scale=224,
+            crop_ratio_range=(0.08, 1.0),
+            aspect_ratio_range=(3.0 / 4.0, 4.0 / 3.0),
+            interpolation='bilinear',
+        ),
     ),
     dict(type='lift_mm.RandomFlip', prob=0.5),
     dict(type='PackInputs'),

@@ -2,8 +2,11 @@
 _base_ = 'imagenet-lt_clip_224.py'
 
 train_pipeline = [
-    _base_.load_image,
-    dict(type='lift_mm.MinimalistRandomResizedCrop', scale=224),
+    dict(
+        type='lift_mm.LoadCrop',
+        color_type='color_ignore_orientation',
+        crop=dict(type='lift_mm.MinimalistRandomResizedCrop', scale=224),
+    ),
     dict(type='PackInputs'),
 ]
 test_pipeline = [

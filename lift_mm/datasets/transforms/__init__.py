@@ -1,5 +1,6 @@
 """Transforms that MMPretrain lacks."""
 
+from .load_crop import LoadCrop
 from .minimalist_crop import (
     MinimalistRandomResizedCrop,
     minimalist_box,
@@ -9,6 +10,7 @@ from .multi_crop import MultiCrop
 from .random_crop import RandomFlip, RandomResizedCrop
 
 __all__ = [
+    'LoadCrop',
     'MinimalistRandomResizedCrop',
     'MultiCrop',
     'RandomFlip',

@@ -15,6 +15,7 @@ from mmcv.transforms import RandomFlip as _RandomFlip
 from mmcv.transforms.utils import cache_randomness
 from mmpretrain.datasets import RandomResizedCrop as _RandomResizedCrop
 
+from lift_mm.datasets.decoding import mirror
 from lift_mm.registry import TRANSFORMS
 
 _INTERPOLATIONS = {
@@ -137,3 +138,10 @@ class RandomFlip(_RandomFlip):
     @cache_randomness
     def _choose_direction(self) -> str | None:
         return self.direction if torch.rand(1) < self.prob else None
+
+    def _flip(self, results: dict) -> None:
+        image = results['img']
+        if image.ndim == 1:
+            return  # a JPEG file, mirrored where it is decoded
+        super()._flip(results)
+        results['img'] = mirror(image)

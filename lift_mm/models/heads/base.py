@@ -13,7 +13,7 @@ class LongTailHead(ClsHead):
     """One layer ``fc`` on the last feature, whose rows start as one says.
 
     A head gives ``build_fc`` and, where the layer alone is not all,
-    ``forward``.
+    ``score``. Logits are never computed in half precision.
 
     Args:
         num_classes: Number of classes, C.
@@ -111,7 +111,15 @@ class LongTailHead(ClsHead):
 
     def forward(self, feats: tuple[Tensor]) -> Tensor:
         """Give logits, ((B, D),) -> (B, C)."""
-        return self.fc(self.pre_logits(feats))
+        feature = self.pre_logits(feats)
+        # Outside autocast: the best two of many classes often have the same
+        # score in bfloat16, and the one that comes first would win.
+        with torch.autocast(feature.device.type, enabled=False):
+            return self.score(feature.to(self.fc.weight.dtype))
+
+    def score(self, feature: Tensor) -> Tensor:
+        """Give the logits of a feature, (B, D) -> (B, C)."""
+        return self.fc(feature)
 
     def _get_predictions(self, cls_score: Tensor, data_samples):
         """Turn logits into predictions, adjusted by ``post_hoc_tau``."""

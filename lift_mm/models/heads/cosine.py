@@ -39,6 +39,6 @@ class CosineHead(LongTailHead):
         draw_unit_rows(fc.weight)
         return fc
 
-    def forward(self, feats: tuple[Tensor]) -> Tensor:
-        """Give logits, ((B, D),) -> (B, C)."""
-        return self.scale * super().forward(feats)
+    def score(self, feature: Tensor) -> Tensor:
+        """Give the logits of a feature, (B, D) -> (B, C)."""
+        return self.scale * self.fc(feature)

@@ -36,7 +36,6 @@ class LayerNormHead(L2NormHead):
         **kwargs: See :class:`LongTailHead`.
     """
 
-    def forward(self, feats: tuple[Tensor]) -> Tensor:
-        """Give logits, ((B, D),) -> (B, C)."""
-        feature = self.pre_logits(feats)
+    def score(self, feature: Tensor) -> Tensor:
+        """Give the logits of a feature, (B, D) -> (B, C)."""
         return self.fc(F.layer_norm(feature, feature.shape[-1:], eps=1e-12))

@@ -57,7 +57,8 @@ def plain_pipeline(
         lambda step: type(step).__name__.startswith('Load'), transforms
     )
     return [
-        *loading,
+        # One that crops, too, can do without.
+        *(getattr(step, 'whole', step) for step in loading),
         dict(
             type='ResizeEdge',
             scale=size,

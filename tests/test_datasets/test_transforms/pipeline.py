@@ -20,6 +20,28 @@ def run(path, *transforms):
     return results
 
 
+def run_steps(path, *steps):
+    """Run a pipeline that loads the image itself."""
+    results = dict(img_path=str(path), gt_label=3, sample_idx=0)
+    for step in steps:
+        if isinstance(step, dict):
+            step = TRANSFORMS.build({'_scope_': 'mmpretrain', **step})
+        results = step(results)
+    return results
+
+
+def box(scale=48, kind='RandomResizedCrop', **keys):
+    return dict(type=f'lift_mm.{kind}', scale=scale, **keys)
+
+
+def fused(crop, **keys):
+    return dict(type='lift_mm.LoadCrop', crop=crop, **keys)
+
+
+def flip():
+    return dict(type='lift_mm.RandomFlip')
+
+
 def rgb(image):
     return image.flip(0)
 

@@ -59,16 +59,26 @@ def published():
     return parity_data.load('transforms')
 
 
+LOAD = dict(
+    type='LoadImageFromFile',
+    imdecode_backend='pillow',
+    color_type='color_ignore_orientation',
+)
+LOAD_CROP = dict(
+    type='lift_mm.LoadCrop',
+    crop=dict(
+        type='lift_mm.RandomResizedCrop', scale=24, interpolation='bicubic'
+    ),
+    mode='fast',
+    color_type='color_ignore_orientation',
+)
+
+
+@pytest.mark.parametrize('first', [LOAD, LOAD_CROP], ids=['load', 'crop'])
 @pytest.mark.parametrize('repo, how, key', PLAIN, ids=str)
-def test_published_pixels(published, repo, how, key):
+def test_published_pixels(published, repo, how, key, first):
     _, size, name, _ = key.split('/')
-    load = build(
-        dict(
-            type='LoadImageFromFile',
-            imdecode_backend='pillow',
-            color_type='color_ignore_orientation',
-        )
-    )
+    load = build(first)
     steps = plain_pipeline(load, int(size.removeprefix('r')), how)
     steps = [*steps[:1], *build(*steps[1:])]
     path = next(path for path in IMAGES if path.name == name)
@@ -96,6 +106,7 @@ TORCHVISION = [
         (Net(16), [], 16),
         (Net((16, 16)), [dict(type='RandomResizedCrop', scale=24)], 16),
         (Net(), [dict(type='RandomResizedCrop', scale=24)], 24),
+        (Net(), [LOAD_CROP], 24),
         (Net(), TORCHVISION, 24),
         (
             Net(),
@@ -122,6 +133,7 @@ def test_unknown_size():
     'steps, expected',
     [
         ([], 'bilinear'),
+        ([LOAD_CROP], 'bicubic'),
         ([dict(type='RandomResizedCrop', scale=24)], 'bilinear'),
         (
             [
