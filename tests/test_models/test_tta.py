@@ -121,8 +121,7 @@ class Watched(torch.nn.Module):
 
 
 BATCHES = [  # views, images, max_batch, and what goes through together
-    (5, 2, None, [8, 2]),  # on a CPU
-    (5, 9, None, [9, 9, 9, 9, 9]),
+    (5, 2, None, [10]),
     (5, 2, 10, [10]),
     (5, 2, 9, [8, 2]),
     (5, 2, 5, [4, 4, 2]),
@@ -152,6 +151,30 @@ def test_views_go_together(views, images, max_batch, batches, collate):
             sample.pred_score, score, atol=1e-6, rtol=1e-5
         )
         assert sample.gt_label.item() == label
+
+
+@pytest.mark.parametrize(
+    'device, side, most',
+    [
+        ('cpu', 16, 256),
+        ('cpu', 224, 8),
+        ('cpu', 336, 3),
+        ('cpu', 1024, 0),  # then each view goes alone
+        ('meta', 224, 256),
+    ],
+)
+def test_default_batch(device, side, most):
+    images = torch.empty(2, 3, side, side, device=device)
+    model = pixel_classifier()
+    assert MeanLogitTTA(model)._most(images) == most
+    assert MeanLogitTTA(model, max_batch=5)._most(images) == 5
+    batches = list(MeanLogitTTA(model)._join(5 * [packed_view(images)]))
+    assert sum(len(batch) for batch, _ in batches) == 10
+    assert max(len(batch) for batch, _ in batches) <= max(most, 2)
+
+
+def packed_view(images):
+    return dict(inputs=images, data_samples=[DataSample() for _ in images])
 
 
 class Turning(ClsDataPreprocessor):
