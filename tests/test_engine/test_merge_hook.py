@@ -21,6 +21,7 @@ from test_tuners.tiny_models import (
 from lift_mm import apis
 from lift_mm.engine import MergeHook, merge_hook
 from lift_mm.models import MeanLogitTTA
+from lift_mm.registry import MODELS
 from lift_mm.tuners.merge import remaining
 
 COUNTS = [5, 3, 2]
@@ -171,4 +172,13 @@ def test_nothing_to_merge(said):
 def test_sharded_weights_are_refused():
     model = MMFullyShardedDataParallel.__new__(MMFullyShardedDataParallel)
     with pytest.raises(ValueError, match='model_wrapper_cfg.type'):
+        MergeHook().before_test_epoch(SimpleNamespace(model=model))
+
+
+@pytest.mark.parametrize('kind', ['bfloat16', 'float16'])
+def test_half_precision_is_refused(kind):
+    config = model_config()
+    config['backbone']['frozen_dtype'] = kind
+    model = MODELS.build(config)
+    with pytest.raises(ValueError, match='key `model.backbone.frozen_dtype`'):
         MergeHook().before_test_epoch(SimpleNamespace(model=model))
