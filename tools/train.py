@@ -163,6 +163,7 @@ def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
     cfg = fit_machine(compile_model(cfg))
+    compat.set_half_dtype()
 
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     runner = build(cfg)

@@ -76,7 +76,9 @@ def mlp_with_branch(
 
 def _product_type(x: Tensor, weight: Tensor) -> torch.dtype:
     kind = x.device.type
-    if torch.is_autocast_enabled(kind):
+    # 'meta' has no autocast, and asking for it is an error.
+    known = torch.amp.is_autocast_available(kind)
+    if known and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
     return weight.dtype
 

@@ -399,4 +399,4 @@ def test_configs_of_the_page(tmp_path, monkeypatch):
         for loader in ('train', 'val', 'test'):
             config = dict(cfg[f'{loader}_dataloader'].dataset, pipeline=[])
             sizes.append(len(DATASETS.build(config)))
-    assert sizes == [8, 2, 2] + [2, 2, 2]
+    assert sizes == [8, 2, 2] + [2, 2, 2] + [8, 2, 2]

@@ -1,5 +1,6 @@
 """What every head of this package knows and checks."""
 
+import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -114,7 +115,7 @@ class LongTailHead(ClsHead):
         feature = self.pre_logits(feats)
         # Outside autocast: the best two of many classes often have the same
         # score in bfloat16, and the one that comes first would win.
-        with torch.autocast(feature.device.type, enabled=False):
+        with _without_autocast(feature.device.type):
             return self.score(feature.to(self.fc.weight.dtype))
 
     def score(self, feature: Tensor) -> Tensor:
@@ -138,6 +139,12 @@ class LongTailHead(ClsHead):
             prior = (prior / prior.sum()).log().to(cls_score)
             cls_score = cls_score - self.post_hoc_tau * prior
         return super()._get_predictions(cls_score, data_samples)
+
+
+def _without_autocast(device: str):
+    if not torch.amp.is_autocast_available(device):  # such as 'meta'
+        return contextlib.nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def draw_unit_rows(weight: Tensor) -> None:
