@@ -9,7 +9,6 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from lift_mm.apis import merge
-from lift_mm.fast.half import HalfForward
 from lift_mm.registry import HOOKS
 from lift_mm.tuners import FrozenBase
 
@@ -32,8 +31,7 @@ class MergeHook(Hook):
         """Put the merged model into the place of the model.
 
         Raises:
-            ValueError: The weights are spread over processes, or in half
-                precision.
+            ValueError: The weights are spread over processes.
         """
         holder, name = runner, 'model'
         model: nn.Module = runner.model
@@ -45,16 +43,8 @@ class MergeHook(Hook):
                     '`--merge`, or with another `model_wrapper_cfg.type`.'
                 )
             holder, name, model = model, 'module', model.module
-        guards = [m for m in model.modules() if isinstance(m, FrozenBase)]
-        if any(
-            isinstance(s, HalfForward) for g in guards for s in g.shortcuts
-        ):
-            raise ValueError(
-                'Frozen weights in half precision have not the digits for '
-                'what tuners add: test without `--merge`, or with '
-                'frozen_dtype=None (key `model.backbone.frozen_dtype`).'
-            )
-        if not guards:
+        tuned = any(isinstance(m, FrozenBase) for m in model.modules())
+        if not tuned:
             print_log(
                 f'Nothing to merge: {type(model).__name__} has no tuners.',
                 logger='current',

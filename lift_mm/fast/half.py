@@ -21,8 +21,14 @@ class HalfForward:
         net.forward = self.forward
 
     def remove(self) -> None:
-        """Give the net its own ``forward`` back."""
+        """Give the net its own ``forward`` back, and weights in fp32.
+
+        They keep the digits that half precision has left.
+        """
         del self.net.forward
+        for parameter in self.net.parameters():
+            if parameter.dtype == self.dtype:
+                parameter.data = parameter.data.float()
 
     def forward(self, *args, **kwargs):
         """Compute the net in half precision."""

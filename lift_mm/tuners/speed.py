@@ -175,7 +175,7 @@ def speed_up(
 def slow_down(net: nn.Module) -> None:
     """Let the modules of a net compute themselves again.
 
-    Weights that :func:`speed_up` has turned into half precision stay so.
+    Weights in half precision become fp32 ones with the digits that are left.
     """
     guard = net._modules.get('frozen_base')
     while guard is not None and guard.shortcuts:

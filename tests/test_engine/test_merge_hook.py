@@ -22,6 +22,7 @@ from lift_mm import apis
 from lift_mm.engine import MergeHook, merge_hook
 from lift_mm.models import MeanLogitTTA
 from lift_mm.registry import MODELS
+from lift_mm.tuners import learned_parameters
 from lift_mm.tuners.merge import remaining
 
 COUNTS = [5, 3, 2]
@@ -176,9 +177,20 @@ def test_sharded_weights_are_refused():
 
 
 @pytest.mark.parametrize('kind', ['bfloat16', 'float16'])
-def test_half_precision_is_refused(kind):
+def test_half_precision_base(kind):
+    """It merges in fp32, and scores as its tuners do to half's digits."""
     config = model_config()
     config['backbone']['frozen_dtype'] = kind
-    model = MODELS.build(config)
-    with pytest.raises(ValueError, match='key `model.backbone.frozen_dtype`'):
-        MergeHook().before_test_epoch(SimpleNamespace(model=model))
+    model = MODELS.build(config).eval()
+    images = torch.randn(2, 3, 16, 16, generator=torch.manual_seed(0))
+    with torch.no_grad():
+        for parameter in learned_parameters(model).values():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+        expected = model(images)
+        run = SimpleNamespace(model=model)
+        MergeHook().before_test_epoch(run)
+        merged = run.model(images)
+    assert not list(remaining(run.model))
+    kinds = {p.dtype for p in run.model.parameters()}
+    assert kinds == {torch.float32}
+    assert (merged - expected).norm() < 0.02 * expected.norm()
