@@ -58,6 +58,9 @@ def cpu_distributed(cfg: Config) -> None:
     """Let several processes run a config without an accelerator, by gloo.
 
     Does nothing for a single process or where there is an accelerator.
+
+    Args:
+        cfg: Config of a run; changed in place.
     """
     if cfg.get('launcher', 'none') == 'none' or has_accelerator():
         return
@@ -127,7 +130,11 @@ def _is_amp(optim_wrapper: dict) -> bool:
 
 
 def without_fp16(loop_cfg: dict | None) -> dict | None:
-    """Switch ``fp16`` of a ``val_cfg`` or ``test_cfg`` off, as above."""
+    """Switch ``fp16`` of a ``val_cfg`` or ``test_cfg`` off, as above.
+
+    Args:
+        loop_cfg: The ``val_cfg`` or ``test_cfg``.
+    """
     if not loop_cfg or not loop_cfg.get('fp16') or has_accelerator():
         return loop_cfg
     _warn_fp32()

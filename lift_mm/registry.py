@@ -26,6 +26,8 @@ TRANSFORMS = _child('TRANSFORMS', 'datasets')
 METRICS = _child('METRICS', 'evaluation')
 HOOKS = _child('HOOKS', 'engine')
 LOOPS = _child('LOOPS', 'engine')
+RUNNERS = _child('RUNNERS', 'engine')
+STRATEGIES = _child('STRATEGIES', 'engine')
 OPTIM_WRAPPER_CONSTRUCTORS = _child('OPTIM_WRAPPER_CONSTRUCTORS', 'engine')
 
 # Ways of tuning a frozen net: no counterpart in mmengine, hence a root.

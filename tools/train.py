@@ -3,16 +3,21 @@
 import argparse
 import os
 import os.path as osp
+from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.dist import barrier, is_distributed
 from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from torch.distributed import destroy_process_group
 
 # Repairs what a current environment needs, hence before any config is read.
 import lift_mm
 from lift_mm import compat
+from lift_mm.engine.lr_scaling import of_a_batch
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,8 +46,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the ratio of the actual batch size '
-        'to that of the config',
+        help='scale the learning rate by the ratio of the images in a step '
+        '(batch size x processes x accumulated batches) to '
+        'auto_scale_lr.base_batch_size of the config',
     )
     parser.add_argument(
         '--no-pin-memory',
@@ -67,6 +73,12 @@ def parse_args() -> argparse.Namespace:
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='job launcher',
+    )
+    parser.add_argument(
+        '--report',
+        action='store_true',
+        help='test at the end, and write report.html into the work '
+        'directory (needs the extra `report`)',
     )
     # torch.distributed.launch passes one or the other, by its version.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -159,17 +171,70 @@ def fit_machine(cfg: Config) -> Config:
     return cfg
 
 
+def count_accumulated(runner: Runner) -> None:
+    """Let ``auto_scale_lr`` count all images of an optimizer's step."""
+    scale = runner.scale_lr
+
+    def scale_lr(optim_wrapper, auto_scale_lr: dict | None = None) -> None:
+        scale(optim_wrapper, of_a_batch(auto_scale_lr, optim_wrapper))
+
+    runner.scale_lr = scale_lr
+
+
+def report_writer(cfg: Config) -> Callable[[str], Path]:
+    """Give what writes the report of a run, before it takes time.
+
+    Raises:
+        ValueError: Packages are missing, or the config has no test.
+    """
+    try:
+        from lift_mm.analysis.run_report import (
+            check_testable,
+            write_run_report,
+        )
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f'--report needs the package {error.name}: pip install '
+            "'lift_mm[report]'."
+        ) from error
+    check_testable(cfg)
+    return write_run_report
+
+
+def write_report(runner: Runner, write: Callable[[str], Path]) -> None:
+    """Let the first process write the report, the others leave."""
+    if is_distributed():
+        # What is built for the report must not wait for the others.
+        barrier()
+        destroy_process_group()
+    if runner.rank:
+        return
+    # The runner of the test takes over as the "current" one.
+    logger = runner.logger
+    logger.info(
+        f'Trained and saved in {runner.work_dir}; testing it for the report '
+        '(should that fail: tools/analysis_tools/report.py '
+        f'{runner.work_dir}).'
+    )
+    logger.info(f'Written: {write(runner.work_dir)} and .json beside it')
+
+
 def main() -> None:
     args = parse_args()
     cfg = merge_args(Config.fromfile(args.config), args)
+    write = report_writer(cfg) if args.report else None
     cfg = fit_machine(compile_model(cfg))
     compat.set_half_dtype()
 
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     runner = build(cfg)
+    if isinstance(runner, Runner):  # a strategy counts by itself
+        count_accumulated(runner)
     shims = ', '.join(compat.install()) or 'none'
     print_log(f'lift_mm {lift_mm.__version__}, shims: {shims}', 'current')
     runner.train()
+    if write:
+        write_report(runner, write)
 
 
 if __name__ == '__main__':

@@ -13,9 +13,11 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=100),
     # enable the parameter scheduler.
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # save every epoch and keep the last: long-tailed benchmarks report the
-    # last epoch, so there is no choice by validation.
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1),
+    # save every epoch: long-tailed benchmarks report the last one, so there
+    # is no choice by validation. The one before is kept for a damaged disk.
+    checkpoint=dict(
+        type='lift_mm.CheckpointHook', interval=1, max_keep_ckpts=2
+    ),
     # set sampler seed in distributed environment.
     sampler_seed=dict(type='DistSamplerSeedHook'),
     # visualization of predictions, set True to enable it.
@@ -23,19 +25,30 @@ default_hooks = dict(
 )
 
 custom_hooks = [
+    # logs and keeps versions, data and code; processes must agree on them.
+    dict(type='lift_mm.RecordHook'),
+    # finds the newest checkpoint that is whole.
+    dict(type='lift_mm.ResumeHook'),
     # hands class names and counts of the dataset to head, loss and metric.
     dict(type='lift_mm.ClassInfoHook'),
     # saves what was learned, not the frozen backbone.
     dict(type='lift_mm.TunedCheckpointHook'),
     # says what was scored and chosen by what; warns of choosing by the test.
     dict(type='lift_mm.ProtocolHook'),
+    # logs the running accuracy of many, medium and few-shot classes.
+    dict(type='lift_mm.TrainAccuracyHook'),
+    # ends a run whose loss is no number, before anything is saved.
+    dict(type='lift_mm.FiniteHook'),
+    # saves and leaves on SIGTERM and SIGUSR1, to go on with --resume auto.
+    dict(type='lift_mm.StopHook'),
 ]
 
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     # several processes without a GPU run on gloo (tools/train.py).
-    dist_cfg=dict(backend='nccl'),
+    # one that waits so many seconds for another gives up: it has died.
+    dist_cfg=dict(backend='nccl', timeout=900),
 )
 
 vis_backends = [dict(type='LocalVisBackend')]

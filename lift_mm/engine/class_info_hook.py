@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
+from mmengine.runner import FlexibleRunner
 from mmpretrain.registry import DATASETS
-from torch import nn
 
 from lift_mm.registry import HOOKS
 from lift_mm.tuners import frozen_keys
+
+from .sharded_strategy import check_flexible
+from .sharding import start
+from .unwrap import unwrap
 
 Counts = list[int] | None
 
@@ -46,8 +49,9 @@ class ClassInfoHook(Hook):
     initialisation nor loading has happened. The head's ``init_weights``
     then starts from the names, or from the training set, which is handed
     over to an init with ``set_data``; when a checkpoint is going to be
-    loaded, that work is skipped. A test without a checkpoint scores the model
-    as it would start (zero-shot).
+    loaded, that work is skipped. A ``FlexibleRunner`` loads earlier: what
+    has not happened by then is done here. A test without a checkpoint scores
+    the model as it would start (zero-shot).
 
     Where a test has no training set at hand, the metric's counts are those
     of its config, of the checkpoint, or of the training set in the config.
@@ -57,6 +61,7 @@ class ClassInfoHook(Hook):
     priority = 'VERY_HIGH'
 
     def __init__(self) -> None:
+        self._informed = False
         self._loaded = False
         self._counted = False
         self._headless = False
@@ -70,6 +75,12 @@ class ClassInfoHook(Hook):
                 activations in a way that tuners do not survive.
         """
         _refuse_recomputation(runner)
+        check_flexible(runner)
+        if not self._informed:
+            self._inform(runner)
+
+    def _inform(self, runner) -> None:
+        """Tell what the data know, before anything is loaded."""
         train = _dataset(runner._train_loop)
         test = _dataset(runner._val_loop) or _dataset(runner._test_loop)
         names, counts = class_info(train) if train else (None, None)
@@ -86,7 +97,7 @@ class ClassInfoHook(Hook):
                 )
             names = names or test_names
         self._tell(runner, names, counts)
-        head = getattr(_unwrap(runner.model), 'head', None)
+        head = getattr(unwrap(runner.model), 'head', None)
         if train is not None and head is not None:
             if _will_load(runner):
                 head.is_init = True  # the checkpoint brings the rows
@@ -99,12 +110,16 @@ class ClassInfoHook(Hook):
         The model has not been filled yet. A head that the checkpoint lacks
         starts afterwards, maybe from features of the base in it.
         """
+        if isinstance(runner, FlexibleRunner) and not self._informed:
+            self._informed = True
+            self._inform(runner)
+            self._start(runner)
         self._loaded = True
         meta = checkpoint.get('meta', {}).get('dataset_meta') or {}
         if not self._counted and meta.get('class_counts'):
             self._tell(runner, meta['classes'], list(meta['class_counts']))
         state = checkpoint.get('state_dict', checkpoint)
-        head = getattr(_unwrap(runner.model), 'head', None)
+        head = getattr(unwrap(runner.model), 'head', None)
         if head is None or not hasattr(head, 'init_weights'):
             return
         stored = {k.removeprefix('module.'): k for k in state}
@@ -129,14 +144,26 @@ class ClassInfoHook(Hook):
         """Start a head that the loaded checkpoint does not have."""
         if self._headless:
             self._headless = False
-            head = _unwrap(runner.model).head
+            head = unwrap(runner.model).head
             head.is_init = False
             self._give_data(runner)
             head.init_weights()
 
+    def _start(self, runner) -> None:
+        """Start a model to train, as ``Runner`` does by itself."""
+        if isinstance(runner, FlexibleRunner) and _dataset(runner._train_loop):
+            model = unwrap(runner.model)
+            if not model.is_init:
+                start(model)
+
     def before_train(self, runner) -> None:
-        """Start a head that no checkpoint has brought."""
+        """Start what nothing has started, and no checkpoint has brought."""
+        self._start(runner)
         self._start_head(runner)
+
+    def after_run(self, runner) -> None:
+        """Let a test after the training inform what it brings."""
+        self._informed = False
 
     def before_val(self, runner) -> None:
         """See above, and make sure that the metric knows the counts."""
@@ -145,7 +172,7 @@ class ClassInfoHook(Hook):
 
     def before_test(self, runner) -> None:
         """Start a model that no checkpoint has filled, and see above."""
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         if not self._loaded and not model.is_init:
             print_log(
                 'No checkpoint: testing the model as it starts.',
@@ -158,7 +185,7 @@ class ClassInfoHook(Hook):
 
     def _give_data(self, runner) -> None:
         """Hand the training set to an init that starts from its images."""
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         init = getattr(getattr(model, 'head', None), 'init', None)
         if not hasattr(init, 'set_data'):
             return
@@ -180,7 +207,7 @@ class ClassInfoHook(Hook):
         if names is None:
             return
         self._counted = counts is not None
-        model = _unwrap(runner.model)
+        model = unwrap(runner.model)
         size = getattr(getattr(model, 'head', None), 'num_classes', None)
         if size not in (None, len(names)):
             raise ValueError(
@@ -223,15 +250,6 @@ class ClassInfoHook(Hook):
                 '`test_evaluator.class_counts`.'
             ) from error
         self._tell(runner, names, counts)
-
-
-def _unwrap(model: nn.Module) -> nn.Module:
-    """Look inside DDP and test-time augmentation."""
-    while is_model_wrapper(model) or not hasattr(model, 'backbone'):
-        if not hasattr(model, 'module'):
-            break
-        model = model.module
-    return model
 
 
 def _dataset(loop):

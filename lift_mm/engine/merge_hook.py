@@ -12,6 +12,8 @@ from lift_mm.apis import merge
 from lift_mm.registry import HOOKS
 from lift_mm.tuners import FrozenBase
 
+from .sharding import is_sharded
+
 
 @HOOKS.register_module()
 class MergeHook(Hook):
@@ -43,6 +45,12 @@ class MergeHook(Hook):
                     '`--merge`, or with another `model_wrapper_cfg.type`.'
                 )
             holder, name, model = model, 'module', model.module
+        if is_sharded(model):
+            raise ValueError(
+                'A sharded base is spread over processes, and tuners are '
+                'folded into whole weights: test without `--merge`, or drop '
+                'the key `runner_type`.'
+            )
         tuned = any(isinstance(m, FrozenBase) for m in model.modules())
         if not tuned:
             print_log(

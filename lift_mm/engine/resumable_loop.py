@@ -2,18 +2,22 @@
 
 import contextlib
 import itertools
+import logging
 import random
 from collections.abc import Iterator
 
 import numpy as np
 import torch
 from mmengine.dist import get_rank
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader, Sampler
 
 from lift_mm.datasets.randomness import begin_epoch
 from lift_mm.registry import LOOPS
+
+from .sharded_strategy import check_flexible
 
 
 @LOOPS.register_module()
@@ -28,18 +32,25 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
       left; those already trained are skipped by index, not loaded.
     * Gradient accumulation ends with each epoch: its last group makes a step
       even when short, with the divisor unchanged (LIFT's program does so).
+
+    Args:
+        runner: The runner.
+        **kwargs: Keys of mmengine's ``EpochBasedTrainLoop``.
     """
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, runner, *args, **kwargs) -> None:
+        check_flexible(runner)  # which calls a hook later than this
+        super().__init__(runner, *args, **kwargs)
         self._first = True
         self._seed = self.runner.seed
+        MMLogger.get_current_instance().addFilter(_counts_epochs)
 
     def run_epoch(self) -> None:
         """Iterate one epoch, or what is left of it."""
         runner, loader = self.runner, self.dataloader
         done = self._resume_epoch() if self._first else 0
         self._first = False
+        MMLogger.get_current_instance().removeFilter(_counts_epochs)
         begin_epoch(loader.dataset, self._epoch, self._max_epochs, runner.seed)
         runner.call_hook('before_train_epoch')
         runner.model.train()
@@ -81,6 +92,15 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         super().run_iter(idx, data_batch)
 
 
+def _counts_epochs(record: logging.LogRecord) -> bool:
+    """Drop the runner's word on a group cut by resuming.
+
+    It divides the iterations of the whole run, and groups end with epochs:
+    :func:`accumulate_by_epoch` has the same said where it is true.
+    """
+    return not str(record.msg).startswith('Resumed iteration number')
+
+
 def accumulate_by_epoch(
     optim_wrapper: OptimWrapper, model, done: int, batches: int
 ) -> None:
@@ -92,6 +112,7 @@ def accumulate_by_epoch(
         done: Batches of this epoch that were trained before.
         batches: Batches in an epoch; the last one always makes a step.
     """
+    done %= batches  # the last group of a whole epoch was no cut one
     optim_wrapper.initialize_count_status(model, done, batches)
     # mmengine would divide a short last group by its own length.
     optim_wrapper._remainder_counts = 0

@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from lift_mm.registry import HOOKS
 from lift_mm.tuners import frozen_keys
 
-from .class_info_hook import _unwrap
+from .unwrap import unwrap
 
 
 @HOOKS.register_module()
@@ -27,7 +27,7 @@ class TunedCheckpointHook(Hook):
         The empty state of a loss scaler that is switched off goes, too: one
         that is on, where a run resumes in float16, refuses to load it.
         """
-        frozen = frozen_keys(_unwrap(runner.model))
+        frozen = frozen_keys(unwrap(runner.model))
         for name in ('state_dict', 'ema_state_dict'):
             state = checkpoint.get(name)
             if state is None:

@@ -1,16 +1,13 @@
 """Several ranks give the measures of one, to the last digit."""
 
-import json
-import os
-
 import pytest
 import torch
-import torch.distributed
-import torch.multiprocessing
 from mmengine.dataset import DefaultSampler, pseudo_collate
+from mmengine.dist import get_rank
 from mmengine.evaluator import Evaluator
 from mmpretrain.models import ImageClassifier
 from mmpretrain.structures import DataSample
+from ranks import run_ranks
 from torch.utils.data import DataLoader
 
 from lift_mm.evaluation import LongTailMetric
@@ -86,27 +83,15 @@ def evaluate_all(folder, rank=0):
     ]
 
 
-def work(rank, ranks, folder):
-    os.chdir(folder)  # mmengine gathers in the working directory
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        'gloo', f'file://{folder}/meeting', rank=rank, world_size=ranks
-    )
-    found = evaluate_all(folder, rank)
-    with open(f'{folder}/rank{rank}.json', 'w') as file:
-        json.dump(found, file)
-    torch.distributed.destroy_process_group()
+def work(folder):
+    return evaluate_all(folder, get_rank())
 
 
 @pytest.mark.parametrize('ranks', [2, 3])
 def test_ranks_agree_with_one(ranks, tmp_path):
     (tmp_path / 'alone').mkdir()
     alone = evaluate_all(tmp_path / 'alone')
-    torch.multiprocessing.start_processes(
-        work, (ranks, str(tmp_path)), ranks, start_method='fork'
-    )
-    for rank in range(ranks):
-        found = json.loads((tmp_path / f'rank{rank}.json').read_text())
+    for found in run_ranks(work, ranks, str(tmp_path)):
         assert found == alone
     # The main process alone writes, and the same to the last letter.
     written = {path.name: path.read_text() for path in tmp_path.glob('rep*')}

@@ -8,7 +8,8 @@ import numpy as np
 import open_clip
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.registry import RUNNERS
+from mmengine.runner import FlexibleRunner, Runner
 from PIL import Image
 
 from lift_mm.registry import MODELS
@@ -159,8 +160,11 @@ def runner(config: dict, *hooks) -> Runner:
     name = f'{Path(config["work_dir"]).name}-{next(_NUMBERS)}'
     cfg = Config(dict(config, experiment_name=name))
     # Half a second of asking compilers for their versions.
-    with mock.patch.object(Runner, '_log_env'):
-        runner = Runner.from_cfg(cfg)
+    with (
+        mock.patch.object(Runner, '_log_env'),
+        mock.patch.object(FlexibleRunner, '_log_env'),
+    ):
+        runner = RUNNERS.build(cfg)
     for hook in hooks:
         runner.register_hook(hook)
     return runner
