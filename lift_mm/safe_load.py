@@ -4,7 +4,7 @@
 training log (``HistoryBuffer``) is made of numpy arrays and of ``getattr``.
 Allowing those by name would open the door again: ``getattr`` reaches
 everything, and numpy builds a dtype from a pickle unchecked. So the names are
-read as the stand-ins below, which take numbers and nothing else.
+read as stand-ins, which take numbers and nothing else.
 """
 
 import os
@@ -12,12 +12,13 @@ import os.path as osp
 import pickle
 import re
 
-import numpy as np
 import safetensors.torch
 import torch
 from mmengine.logging import HistoryBuffer, print_log
 
-_NUMBER = re.compile(r'[biufc]\d{1,2}')
+from . import whole_files
+from .safe_pickle import Array, Dtype, reconstruct, scalar, settle
+
 _STATISTICS = ('min', 'max', 'current', 'mean')
 
 
@@ -36,6 +37,11 @@ def load_file(path: str | os.PathLike, map_location='cpu') -> dict:
     path = osp.expanduser(path)
     if not osp.isfile(path):
         raise FileNotFoundError(f'Checkpoint "{path}" does not exist.')
+    if whole_files.breaks_seal(path):  # torch itself would not notice
+        raise ValueError(
+            f'Checkpoint "{path}" is damaged: its bytes are not those that '
+            'were written; take another one, or copy it again.'
+        )
     try:
         if path.endswith('.safetensors'):
             return _load_safetensors(path, map_location)
@@ -95,38 +101,7 @@ def _load_runner(path: str, map_location) -> dict:
         'allow list.',
         logger='current',
     )
-    return _settle(loaded)
-
-
-class _Dtype:
-    """Stands in for ``numpy.dtype``: plain numbers only."""
-
-    def __init__(self, code: str, *_) -> None:
-        if not _NUMBER.fullmatch(str(code)):
-            raise pickle.UnpicklingError(f'GLOBAL numpy.dtype({code!r})')
-        self.numpy = np.dtype(code)
-
-    def __setstate__(self, state: tuple) -> None:
-        # Of the nine fields only the byte order means anything for a number.
-        if state[1] in ('<', '>'):
-            self.numpy = self.numpy.newbyteorder(state[1])
-
-
-class _Array:
-    """Stands in for ``numpy.ndarray`` until the file is read."""
-
-    def __setstate__(self, state: tuple) -> None:
-        _, shape, dtype, fortran, data = state
-        flat = np.frombuffer(data, dtype.numpy)
-        self.numpy = flat.reshape(shape, order='F' if fortran else 'C').copy()
-
-
-def _reconstruct(*_) -> _Array:
-    return _Array()
-
-
-def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
-    return np.frombuffer(data, dtype.numpy)[0]
+    return settle(loaded)
 
 
 def _no_bytes() -> bytes:
@@ -143,29 +118,13 @@ def _getattr(owner: object, name: str) -> object:
 def _runner_globals() -> list:
     allowed = [
         HistoryBuffer,
-        (_Array, 'numpy.ndarray'),
-        (_Dtype, 'numpy.dtype'),
+        (Array, 'numpy.ndarray'),
+        (Dtype, 'numpy.dtype'),
         (_no_bytes, 'builtins.bytes'),
         (_getattr, 'builtins.getattr'),
     ]
     # numpy 1 called its core "numpy.core".
     for core in ('numpy._core', 'numpy.core'):
-        allowed.append((_reconstruct, f'{core}.multiarray._reconstruct'))
-        allowed.append((_scalar, f'{core}.multiarray.scalar'))
+        allowed.append((reconstruct, f'{core}.multiarray._reconstruct'))
+        allowed.append((scalar, f'{core}.multiarray.scalar'))
     return allowed
-
-
-def _settle(node: object) -> object:
-    """Put what numpy has in the place of the stand-ins."""
-    if isinstance(node, (_Array, _Dtype)):
-        return node.numpy
-    if isinstance(node, HistoryBuffer):
-        _settle(vars(node))
-    elif isinstance(node, dict):
-        for key in node:
-            node[key] = _settle(node[key])
-    elif isinstance(node, list):
-        node[:] = map(_settle, node)
-    elif type(node) is tuple:
-        return tuple(map(_settle, node))
-    return node

@@ -5,6 +5,9 @@ import difflib
 import importlib.util
 import json
 import os
+from collections.abc import Mapping
+
+from .arch_sizes import check_sizes
 
 # Fields of open_clip's `vision_cfg` whose values `CLIPViT` can build. What is
 # not listed must be absent, None, False or zero.
@@ -49,7 +52,8 @@ def model_config(arch: str | dict) -> dict:
             wanted, ``text_cfg``, or the path of a JSON file that holds one.
 
     Raises:
-        ValueError: open_clip has no such model, or the config lacks a field.
+        ValueError: open_clip has no such model, or the config lacks a field
+            or has an impossible one.
     """
     if isinstance(arch, str) and arch.endswith('.json'):
         if not os.path.isfile(arch):
@@ -60,7 +64,7 @@ def model_config(arch: str | dict) -> dict:
         try:
             with open(arch, encoding='utf-8') as file:
                 arch = json.load(file)
-        except ValueError as error:  # of JSON or of UTF-8
+        except (ValueError, RecursionError) as error:  # of UTF-8, too
             raise ValueError(
                 f'The model config file {arch!r} is not JSON ({error}; key '
                 '`backbone.arch`).'
@@ -80,7 +84,11 @@ def model_config(arch: str | dict) -> dict:
                 '`open_clip.list_models()`.'
             )
         return config
-    arch = dict(arch)
+    if not isinstance(arch, Mapping):
+        raise ValueError(
+            f'The model config {arch!r} is no dict, but a '
+            f'{type(arch).__name__} (key `backbone.arch`).'
+        )
     lacking = {'embed_dim', 'vision_cfg'} - set(arch)
     if lacking:
         raise ValueError(
@@ -88,6 +96,7 @@ def model_config(arch: str | dict) -> dict:
             f'{", ".join(sorted(lacking))}; it needs embed_dim, vision_cfg '
             'and text_cfg as in the JSON files of open_clip.'
         )
+    check_sizes(arch)
     # ConfigDicts of mmengine answer unknown attributes: plain dicts only.
     return {
         key: dict(value) if isinstance(value, dict) else value
@@ -175,10 +184,8 @@ def resnet_config(config: dict) -> dict:
         reason = f'timm_model_name={name!r}'
     elif isinstance(layers, int):
         reason = f'layers={layers!r} (a ViT, which CLIPViT builds)'
-    elif len(layers) != 4 or not all(
-        isinstance(n, int) and n > 0 for n in layers
-    ):
-        reason = f'layers={layers!r} (not four positive numbers)'
+    elif len(layers) != 4:
+        reason = f'layers={layers!r} (not four numbers)'
     elif width % 2 or 32 * width % head:
         reason = f'width={width!r} (odd, or no multiple of {head} / 32)'
     else:

@@ -1,6 +1,10 @@
 """Class names as a text tower wants to read them."""
 
 import os
+import re
+
+# They move a terminal's cursor, or turn the direction of what follows.
+_UNSEEN = re.compile('[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]')
 
 
 def clean_name(name: str) -> str:
@@ -10,6 +14,11 @@ def clean_name(name: str) -> str:
     and everything else stay (LIFT, head initialisation, does the same).
     """
     return ' '.join(name.replace('_', ' ').split())
+
+
+def printable(name: str) -> str:
+    """Give a name for a line of a table: nothing in it acts on a terminal."""
+    return _UNSEEN.sub('\N{REPLACEMENT CHARACTER}', name)
 
 
 def read_class_names(path: str) -> list[str]:
@@ -35,7 +44,7 @@ def read_class_names(path: str) -> list[str]:
             f'The class name file {path!r} is not UTF-8 text ({error}); save '
             'it as UTF-8 (dataset key `classes`).'
         ) from error
-    names = [line.strip() for line in text.rstrip().splitlines()]
+    names = [line.strip() for line in text.rstrip().split('\n')]
     if not names or '' in names:
         where = names.index('') + 1 if names else 1
         raise ValueError(

@@ -72,7 +72,7 @@ def read_descriptors(path: str | os.PathLike) -> dict[str, list[str]]:
             f'({error.strerror}); give a JSON file of sentences by class '
             f'name {key}.'
         ) from error
-    except ValueError as error:  # of the encoding, too
+    except (ValueError, RecursionError) as error:  # of UTF-8, too
         raise ValueError(
             f'The descriptor file {path!r} is not JSON ({error}) {key}.'
         ) from error

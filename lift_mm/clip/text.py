@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
-from mmengine.utils import ProgressBar
 from torch import Tensor
+
+from lift_mm.progress import track
 
 from .arch import model_config, open_clip_name
 from .cache import read_cache, write_cache
@@ -188,21 +188,20 @@ class TextTower:
         owners = torch.arange(len(prompts)).repeat_interleave(numbers)
         tokens = self.tokenize([text for own in prompts for text in own])
         self.model.to(device)
-        bar = None
-        if len(tokens) > _SHOW_PROGRESS:
-            print_log(f'Encoding {len(tokens)} prompts.', logger='current')
-            bar = ProgressBar(len(tokens))
+        batches = track(
+            zip(tokens.split(batch_size), owners.split(batch_size)),
+            'Encoding prompts',
+            len(tokens),
+            lambda pair: len(pair[0]),
+            show=len(tokens) > _SHOW_PROGRESS,
+        )
         total = None
-        for batch, owner in zip(
-            tokens.split(batch_size), owners.split(batch_size)
-        ):
+        for batch, owner in batches:
             feature = encode_text(self.model, batch.to(device)).float()
             feature = F.normalize(feature, dim=-1).cpu()
             if total is None:
                 total = feature.new_zeros(len(prompts), feature.shape[1])
             total.index_add_(0, owner, feature)
-            if bar:
-                bar.update(len(batch))
         return total / numbers[:, None]
 
 

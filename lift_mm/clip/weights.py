@@ -1,16 +1,24 @@
 """CLIP weights: where they come from, and their keys in mmpretrain's ViT."""
 
 import os
-import zipfile
+import pickle
 
 import torch
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor
 
-from lift_mm.safe_load import load_file
+from lift_mm import whole_files
+from lift_mm.safe_load import load_file, refusal
+
+from .torchscript import is_torchscript, read_torchscript
 
 State = dict[str, Tensor]
+
+_FETCH_AGAIN = (
+    'a torn download is the usual reason: delete the file and fetch it again '
+    '(key `backbone.pretrained`)'
+)
 
 # What an OpenAI state dict holds besides tensors of the two towers.
 _NOT_WEIGHTS = ('input_resolution', 'context_length', 'vocab_size')
@@ -164,15 +172,6 @@ def locate(arch_name: str | None, pretrained: str) -> str:
         ) from error
 
 
-def is_torchscript(path: str) -> bool:
-    """Say whether a file is a TorchScript archive, as OpenAI publishes."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    return any(name.endswith('/constants.pkl') for name in names)
-
-
 def read(path: str) -> State:
     """Read a weight file of any supported format as one flat state dict.
 
@@ -181,25 +180,33 @@ def read(path: str) -> State:
     Nothing in the file is executed.
 
     Raises:
-        ValueError: The file cannot be read or holds no tensors.
+        ValueError: The file is damaged, cannot be read or holds no tensors.
     """
     try:
+        # torch leaves out the checksums.
+        reason = whole_files.is_archive(path) and whole_files.damage(path)
+        if reason:
+            raise ValueError(f'{path!r} is damaged ({reason})')
         if is_torchscript(path):
-            archive = torch.jit.load(path, map_location='cpu')
-            state = {k: v.detach() for k, v in archive.state_dict().items()}
+            state = read_torchscript(path)
             state.setdefault('input_resolution', torch.zeros(()))
         else:
             state = load_file(path, map_location='cpu')
-    except ValueError as error:
+    except pickle.UnpicklingError as error:
         raise ValueError(
-            f'{str(error).rstrip(".")} (key `backbone.pretrained`).'
+            f'{str(refusal(path, error)).rstrip(".")} (key '
+            '`backbone.pretrained`).'
         ) from error
+    except ValueError as error:
+        text = str(error).rstrip('.')
+        if 'could run code' in text:
+            raise ValueError(f'{text} (key `backbone.pretrained`).') from error
+        raise ValueError(f'{text}; {_FETCH_AGAIN}.') from error
     except Exception as error:
         reason = (str(error).splitlines() or ['empty'])[0].rstrip('.')
         raise ValueError(
             f'{path!r} cannot be read as weights ({type(error).__name__}: '
-            f'{reason}); a torn download is the usual reason (key '
-            '`backbone.pretrained`).'
+            f'{reason}); {_FETCH_AGAIN}.'
         ) from error
     for key in ('state_dict', 'model'):
         if isinstance(state, dict) and isinstance(state.get(key), dict):

@@ -1,5 +1,6 @@
 """Long-tail datasets and the transforms that go with them."""
 
+from . import image_modes
 from .base import LongTailMixin
 from .cifar_lt import CIFAR10LT, CIFAR100LT
 from .image_files import ImageFilesMixin
@@ -48,3 +49,5 @@ __all__ = [
     'long_tail_counts',
     'long_tail_indices',
 ]
+
+image_modes.install()

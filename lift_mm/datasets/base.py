@@ -109,7 +109,11 @@ class LongTailMixin:
         self._refuse_empty_classes()
 
     def filter_data(self) -> list[dict]:
-        """Check names and labels before ``indices`` picks from the list."""
+        """List the images, after a look at names and labels.
+
+        Raises:
+            ValueError: There is no image, or a label has no name.
+        """
         data_list = super().filter_data()
         if not data_list:
             raise ValueError(
@@ -135,13 +139,22 @@ class LongTailMixin:
         return _labels(self.data_list)
 
     def get_subset_(self, indices: Sequence[int] | int) -> None:
-        """Keep only some images, and count them anew."""
+        """Keep only some images, and count them anew.
+
+        Args:
+            indices: Places of the images to keep, or how many of the first
+                (below 0: of the last).
+        """
         super().get_subset_(indices)
         self._pick_labels(indices)
         self._count_classes()
 
     def get_subset(self, indices: Sequence[int] | int) -> 'LongTailMixin':
-        """Give a dataset of some of the images, with its own counts."""
+        """Give a dataset of some of the images, with its own counts.
+
+        Args:
+            indices: As for :meth:`get_subset_`.
+        """
         subset = super().get_subset(indices)
         # mmengine copies the attributes of all subsets through one memo, so
         # that a second subset would share these with the first.

@@ -1,14 +1,18 @@
 """The long-tailed CIFAR sets."""
 
 import numpy as np
+from mmengine import dist
+from mmengine.fileio import LocalBackend, get, get_file_backend, join_path
 from mmpretrain.datasets import CIFAR10, CIFAR100
 from mmpretrain.datasets.categories import (
     CIFAR10_CATEGORIES,
     CIFAR100_CATEGORIES,
 )
+from mmpretrain.datasets.utils import download_and_extract_archive
 
 from lift_mm.clip.names import clean_name
 from lift_mm.registry import DATASETS
+from lift_mm.safe_pickle import Unpickler, settle
 
 from .base import LongTailMixin
 from .longtail import imbalanced_counts, long_tail_indices
@@ -45,14 +49,18 @@ class _CIFARLT(LongTailMixin):
         """
         root = self.data_prefix['root']
         try:
-            data_list = super().load_data_list()
-        except (OSError, RuntimeError, AssertionError) as error:
+            self._fetch(root)
+        except (OSError, RuntimeError) as error:
             raise RuntimeError(
                 f'{type(self).__name__} found no complete '
                 f'{self.base_folder!r} in {root!r} and got none from '
                 f'{self.url} ({error}); unpack that archive in the folder '
                 '`data_root` by hand and set `download=False`.'
             ) from error
+        files = self.train_list if self.split == 'train' else self.test_list
+        data_list = []
+        for name, _ in files:
+            data_list += _batch(join_path(root, self.base_folder, name))
         if self.split == 'test':
             return data_list
         size = len(self._class_names())
@@ -65,6 +73,45 @@ class _CIFARLT(LongTailMixin):
         labels = [item['gt_label'] for item in data_list]
         rng = np.random.RandomState(self.seed)
         return [data_list[i] for i in long_tail_indices(labels, counts, rng)]
+
+    def _fetch(self, root: str) -> None:
+        """Download the archive, unless its files are there."""
+        local = isinstance(get_file_backend(root), LocalBackend)
+        if (
+            self.download
+            and local
+            and dist.is_main_process()
+            and not self._check_integrity()
+        ):
+            download_and_extract_archive(
+                self.url, root, filename=self.filename, md5=self.tgz_md5
+            )
+        dist.barrier()
+        if not self._check_integrity():
+            raise RuntimeError('a file is absent or not the published one')
+
+
+def _batch(path: str) -> list[dict]:
+    """Read a batch, a pickle of Python 2, which mmpretrain would run."""
+    try:
+        batch = settle(Unpickler(get(path), encoding='latin1').load())
+        labels = batch.get('labels') or batch['fine_labels']
+        images = batch['data'].reshape(len(labels), 3, 32, 32)
+        if images.dtype != np.uint8:
+            raise TypeError(f'images of type {images.dtype}')
+        labels = [int(label) for label in labels]
+    # A crafted file can make any line of the unpickler fail.
+    except Exception as error:
+        raise ValueError(
+            f'{path!r} is refused ({type(error).__name__}: {error}): a batch '
+            'of CIFAR holds arrays of bytes, numbers and texts only; unpack '
+            'the published archive anew (dataset key `data_root`).'
+        ) from error
+    images = images.transpose(0, 2, 3, 1)
+    return [
+        dict(img=image, gt_label=label)
+        for image, label in zip(images, labels, strict=True)
+    ]
 
 
 @DATASETS.register_module()

@@ -13,6 +13,8 @@ from mmengine import fileio
 from PIL import ExifTags, Image, ImageOps
 from torch.nn import functional as F
 
+from .image_modes import open_image, prepared
+
 # What OpenCV calls a decoding at the full, half, ... width and height.
 _REDUCED = {
     1: cv2.IMREAD_COLOR,
@@ -40,8 +42,7 @@ def read(path: str, backend_args: dict | None = None) -> bytes:
 def to_rgb(image: Image.Image, upright: bool) -> Image.Image:
     """Decode an image as mmcv's loader does with Pillow.
 
-    One thing differs: grey images of 16 bits keep their upper 8, where
-    Pillow cuts off all that is brighter than 255 and leaves white.
+    Grey images of 16 bits keep their upper 8, see :func:`prepared`.
 
     Args:
         image: A file that Pillow has opened.
@@ -53,9 +54,10 @@ def to_rgb(image: Image.Image, upright: bool) -> Image.Image:
 
     Raises:
         OSError: The file is broken.
+        ValueError: It holds floats or numbers of 32 bits.
     """
-    kind = image.format
-    image.load()
+    flag = 'color' if upright else 'color_ignore_orientation'
+    image = prepared(image, flag)
     if upright:
         image = ImageOps.exif_transpose(image)
     if image.mode == 'LA':
@@ -63,10 +65,6 @@ def to_rgb(image: Image.Image, upright: bool) -> Image.Image:
         canvas = Image.new('RGB', image.size, _CANVAS)
         canvas.paste(image, mask=image.getchannel('A'))
         return canvas
-    # Older versions of Pillow read PNGs of 16 bits as 32.
-    if image.mode.startswith('I;16') or (image.mode == 'I' and kind == 'PNG'):
-        upper = np.asarray(image) >> 8
-        image = Image.fromarray(upper.astype(np.uint8))
     return image if image.mode == 'RGB' else image.convert('RGB')
 
 
@@ -90,6 +88,12 @@ def is_plain_jpeg(image: Image.Image) -> bool:
     return image.format in ('JPEG', 'MPO') and image.mode in ('RGB', 'L')
 
 
+def has_end(data: bytes) -> bool:
+    """Say whether a JPEG is not cut off."""
+    # An end marker in the first half is that of a thumbnail.
+    return data.rfind(b'\xff\xd9') >= len(data) // 2
+
+
 def decode_jpeg(data: bytes, reduction: int = 1, tag: int = 1) -> np.ndarray:
     """Decode a plain JPEG with OpenCV.
 
@@ -104,15 +108,15 @@ def decode_jpeg(data: bytes, reduction: int = 1, tag: int = 1) -> np.ndarray:
 
     Raises:
         OSError: The file is broken.
+        ValueError: It holds floats or numbers of 32 bits.
     """
     flags = _REDUCED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
     image = None
-    # Some versions of OpenCV leave grey where a file is cut off. An end
-    # marker in the first half is that of a thumbnail.
-    if data.rfind(b'\xff\xd9') >= len(data) // 2:
+    # Some versions of OpenCV leave grey where a file is cut off.
+    if has_end(data):
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
-        whole = to_rgb(Image.open(BytesIO(data)), upright=False)
+        whole = to_rgb(open_image(BytesIO(data)), upright=False)
         image = to_array(whole)
     if tag != 1:
         turned = Image.fromarray(image)

@@ -1,5 +1,6 @@
 """Missing and broken image files, found early and named."""
 
+import os.path as osp
 from io import BytesIO
 from multiprocessing.pool import ThreadPool
 from os import cpu_count
@@ -8,13 +9,18 @@ import numpy as np
 from mmengine import dist
 from mmengine.fileio import get, get_file_backend
 from mmengine.logging import MMLogger
-from mmengine.utils import ProgressBar
-from PIL import Image
+from PIL import UnidentifiedImageError
+
+from lift_mm.clip.names import read_class_names
+from lift_mm.progress import track
 
 from .base import LongTailMixin
+from .decoding import to_rgb
+from .image_modes import open_image
+from .paths import refuse_outside
 
 _SAMPLE = 2000  # files looked at by check_files='sample'
-_LONG = 5000  # files from which on decoding shows a progress bar
+_LONG = 5000  # files; more deserve a progress bar
 
 
 def broken_reason(path: str) -> str:
@@ -30,8 +36,10 @@ def broken_reason(path: str) -> str:
         data = get(path)
         if not data:
             return 'the file is empty'
-        with Image.open(BytesIO(data)) as image:
-            image.load()
+        with open_image(BytesIO(data)) as image:
+            to_rgb(image, upright=True)
+    except UnidentifiedImageError:  # which shows the address of the bytes
+        return 'cannot identify the kind of image'
     # Decoders raise nearly everything, even SyntaxError and struct.error.
     except Exception as error:
         return f'{type(error).__name__}: {error}'
@@ -49,10 +57,14 @@ class ImageFilesMixin(LongTailMixin):
             those that cannot be read, with one warning. In a distributed
             run each rank decodes a share, and all leave out the same ones.
             Without it a broken image stops the run when its turn comes.
+        allow_outside: Take images outside of the root folder, too: absolute
+            paths and ``..`` in a list, and folders behind links. The root
+            itself may always be a link.
         **kwargs: Further keys of the dataset.
 
     Raises:
-        ValueError: Images are missing or broken; the message names one.
+        ValueError: Images are missing or broken, or lie outside of the root
+            folder; the message names one.
     """
 
     def __init__(
@@ -60,6 +72,7 @@ class ImageFilesMixin(LongTailMixin):
         *args,
         check_files: str = 'sample',
         skip_broken: bool = False,
+        allow_outside: bool = False,
         **kwargs,
     ) -> None:
         if check_files not in ('sample', 'all', 'none'):
@@ -69,6 +82,7 @@ class ImageFilesMixin(LongTailMixin):
             )
         self.check_files = check_files
         self.skip_broken = skip_broken
+        self.allow_outside = allow_outside
         super().__init__(*args, **kwargs)
 
     def missing_hint(self, path: str) -> str:
@@ -82,6 +96,17 @@ class ImageFilesMixin(LongTailMixin):
         """
         return ''
 
+    def read_names(self, path: str) -> list[str]:
+        """Read the class names that lie beside the images.
+
+        Args:
+            path: The file, which was not chosen by the config: a link to
+                another folder needs ``allow_outside``, too.
+        """
+        if not self.allow_outside:
+            refuse_outside(path, osp.dirname(path) or '.')
+        return read_class_names(path)
+
     def filter_data(self) -> list[dict]:
         """Check names, labels and files; leave out what is broken."""
         data_list = super().filter_data()
@@ -89,7 +114,14 @@ class ImageFilesMixin(LongTailMixin):
         return self._sound(data_list) if self.skip_broken else data_list
 
     def prepare_data(self, idx: int) -> dict:
-        """Run the pipeline, and name the file where it is to blame."""
+        """Run the pipeline, and name the file where it is to blame.
+
+        Args:
+            idx: Place of the image.
+
+        Raises:
+            ValueError: The image cannot be read.
+        """
         try:
             return super().prepare_data(idx)
         except Exception as error:
@@ -111,7 +143,10 @@ class ImageFilesMixin(LongTailMixin):
         places = np.linspace(0, size - 1, checked).round().astype(int)
         paths = [data_list[place]['img_path'] for place in places]
         backend = get_file_backend(paths[0], enable_singleton=True)
-        missing = [path for path in paths if not backend.isfile(path)]
+        looked = track(
+            paths, 'Looking for images', checked, show=checked > _LONG
+        )
+        missing = [path for path in looked if not backend.isfile(path)]
         if missing:
             raise ValueError(
                 f'There is no image {missing[0]!r}: {len(missing)} of '
@@ -124,16 +159,18 @@ class ImageFilesMixin(LongTailMixin):
         rank, ranks = dist.get_rank(), dist.get_world_size()
         share = range(rank, len(data_list), ranks)
         paths = [data_list[place]['img_path'] for place in share]
-        show = rank == 0 and len(paths) > _LONG
-        progress = ProgressBar(len(paths)) if show else None
         found = []
         with ThreadPool(min(16, cpu_count() or 1)) as pool:
             reasons = pool.imap(broken_reason, paths, chunksize=16)
+            reasons = track(
+                reasons,
+                'Decoding images',
+                len(paths),
+                show=len(paths) > _LONG,
+            )
             for place, reason in zip(share, reasons, strict=True):
                 if reason:
                     found.append((place, reason))
-                if progress:
-                    progress.update()
         shares = dist.all_gather_object(found)
         broken = dict(sorted(pair for part in shares for pair in part))
         if not broken:

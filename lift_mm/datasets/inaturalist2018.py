@@ -84,6 +84,10 @@ class INaturalist2018(LongTailList):
 
         Returns:
             A dict for each image: ``img_path`` and ``gt_label``.
+
+        Raises:
+            ValueError: List or categories are missing or damaged, or a
+                category of the list is unknown.
         """
         categories = read_categories(self.categories, self.rank)
         names, labels = rank_labels(categories, self.rank)

@@ -6,17 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 from mmpretrain.datasets import BaseDataset
-from mmpretrain.datasets.custom import get_samples
 
-from lift_mm.clip.names import clean_name, read_class_names
+from lift_mm.clip.names import clean_name
 from lift_mm.registry import DATASETS
 
 from .base import given_classes
 from .image_files import ImageFilesMixin
 from .longtail import holdout_mask, imbalanced_counts, long_tail_indices
+from .paths import files_below
 
 _SPLITS = ('train', 'val', 'test')
-_IMAGES = tuple('.jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp'.split())
+IMAGE_ENDINGS = tuple(
+    '.jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp'.split()
+)
 
 
 @DATASETS.register_module()
@@ -51,8 +53,8 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
         test_mode: Whether this is a test set.
         lazy_init: Whether to put off reading the folder.
         **kwargs: Keys of :class:`mmpretrain.datasets.BaseDataset`, and
-            ``check_files`` and ``skip_broken`` as for
-            :class:`LongTailList`.
+            ``check_files``, ``skip_broken`` and ``allow_outside`` as for
+            :class:`ImageFilesMixin`.
 
     Raises:
         ValueError: Folders are missing or do not fit together, or a
@@ -67,7 +69,7 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
         seed: int = 0,
         val_fraction: float | None = None,
         classes: str | Sequence[str] | None = None,
-        extensions: Sequence[str] = _IMAGES,
+        extensions: Sequence[str] = IMAGE_ENDINGS,
         imbalance_shape: str = 'exponential',
         test_mode: bool = False,
         **kwargs,
@@ -82,6 +84,12 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
             raise ValueError(
                 f'imbalance_shape={imbalance_shape!r} is a long tail of no '
                 'ratio; give the dataset key `imbalance_ratio`, too.'
+            )
+        if val_fraction is not None and not split:
+            raise ValueError(
+                f'val_fraction={val_fraction} holds nothing out with '
+                f'split={split!r}, which takes all images; set the dataset '
+                "key `split` to 'train' or 'val'."
             )
         self.split = split
         self.imbalance_ratio = imbalance_ratio
@@ -103,6 +111,10 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
 
         Returns:
             A dict for each image: ``img_path`` and ``gt_label``.
+
+        Raises:
+            ValueError: Folders or images are missing, or do not fit the
+                classes.
         """
         root, class_root = self._roots()
         folders = _class_folders(class_root)
@@ -115,16 +127,19 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
                 f'all) that {class_root!r} lacks; train on these classes '
                 'too, or take the folders away (dataset key `data_root`).'
             )
-        samples, empty = get_samples(
-            root, {folder: ranks[folder] for folder in found}, self._is_image
-        )
-        self._refuse_missing_images(
-            root, samples, sorted(empty | (set(folders) - set(found)))
-        )
+        inside = None if self.allow_outside else self.data_root
+        samples, empty = [], set(folders)
+        for folder in found:
+            paths = files_below(osp.join(root, folder), inside)
+            images = sorted(filter(self._is_image, paths))
+            samples += [(path, ranks[folder]) for path in images]
+            if images:
+                empty.discard(folder)
+        self._refuse_missing_images(root, samples, sorted(empty))
         self._name_classes(folders)
         kept = self._kept([label for _, label in samples])
         return [
-            dict(img_path=osp.join(root, path), gt_label=label)
+            dict(img_path=path, gt_label=label)
             for path, label in (samples[place] for place in kept)
         ]
 
@@ -192,7 +207,7 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
         names = self._metainfo.get('classes')
         path = osp.join(self.data_root, 'class_names.txt')
         if names is None and osp.isfile(path):
-            names = read_class_names(path)
+            names = self.read_names(path)
         elif names is None:
             names = [clean_name(folder) for folder in folders]
         if len(names) != len(folders):
@@ -205,8 +220,7 @@ class LongTailFolder(ImageFilesMixin, BaseDataset):
         self._metainfo['classes'] = names
 
     def _is_image(self, path: str) -> bool:
-        hidden = any(part.startswith('.') for part in path.split(os.sep))
-        return not hidden and path.lower().endswith(self.extensions)
+        return path.lower().endswith(self.extensions)
 
     def _kept(self, labels: list[int]) -> np.ndarray:
         """Choose the images of this split and long tail, by position."""

@@ -3,15 +3,15 @@
 import os.path as osp
 from collections.abc import Sequence
 
-from mmengine.fileio import exists, get_file_backend, get_text
+from mmengine.fileio import LocalBackend, exists, get_file_backend, get_text
 from mmengine.logging import MMLogger
 from mmpretrain.datasets import BaseDataset
 
-from lift_mm.clip.names import read_class_names
 from lift_mm.registry import DATASETS
 
 from .base import given_classes
 from .image_files import ImageFilesMixin
+from .paths import refuse_leaving, refuse_outside
 
 
 @DATASETS.register_module()
@@ -35,13 +35,14 @@ class LongTailList(ImageFilesMixin, BaseDataset):
             to look for at construction.
         skip_broken: Whether to decode all images once and leave out the
             broken ones.
-        **kwargs: Keys of :class:`mmpretrain.datasets.BaseDataset`
-            (``indices``, ``lazy_init``, ``serialize_data`` ...).
+        **kwargs: ``allow_outside``, see :class:`ImageFilesMixin`, and keys
+            of :class:`mmpretrain.datasets.BaseDataset` (``indices``,
+            ``lazy_init``, ``serialize_data`` ...).
 
     Raises:
         ValueError: The list is missing, has a line of another form or two
             labels for one image, names are missing or do not fit the
-            labels, images are missing.
+            labels, images are missing or lie outside of the root folder.
     """
 
     def __init__(
@@ -78,6 +79,10 @@ class LongTailList(ImageFilesMixin, BaseDataset):
 
         Returns:
             A dict for each image: ``img_path`` and ``gt_label``.
+
+        Raises:
+            ValueError: The list is missing, empty or damaged, or leaves the
+                root folder.
         """
         if not self.ann_file or not exists(self.ann_file):
             raise ValueError(
@@ -97,6 +102,8 @@ class LongTailList(ImageFilesMixin, BaseDataset):
             folder, slash, name = path.rpartition('/')
             folder += slash
             if folder not in folders:
+                if not self.allow_outside:
+                    self._refuse_outside(path, number)
                 folders[folder] = backend.join_path(self.img_prefix, folder)
             path = folders[folder] + name
             data_list.append(dict(img_path=path, gt_label=label))
@@ -105,7 +112,7 @@ class LongTailList(ImageFilesMixin, BaseDataset):
         if 'classes' not in self._metainfo:
             path = self._names_file()
             self._metainfo['classes'] = (
-                read_class_names(path)
+                self.read_names(path)
                 if osp.isfile(path)
                 else self.default_classes(data_list)
             )
@@ -129,6 +136,13 @@ class LongTailList(ImageFilesMixin, BaseDataset):
             f'{self._names_file()!r} with one name a line in label order.'
         )
 
+    def _refuse_outside(self, path: str, number: int) -> None:
+        refuse_leaving(path, f'{self.ann_file!r}, line {number}')
+        backend = get_file_backend(self.img_prefix, enable_singleton=True)
+        if isinstance(backend, LocalBackend):
+            root = self.img_prefix or '.'
+            refuse_outside(osp.dirname(osp.join(root, path)), root)
+
     def _lines(self) -> list[str]:
         try:
             text = get_text(self.ann_file)
@@ -141,13 +155,16 @@ class LongTailList(ImageFilesMixin, BaseDataset):
 
     def _parse(self, line: str, number: int) -> tuple[str, int]:
         path, *label = line.strip().rsplit(maxsplit=1)
-        if not label or not label[0].isdecimal():
+        # Longer ones are no labels, and Python refuses to read very long ones.
+        digits = label[0] if label and len(label[0]) <= 18 else ''
+        if not digits.isdecimal():
             raise ValueError(
-                f'{self.ann_file!r}, line {number}, is {line.strip()!r}, '
-                'but each line must be a path, a blank and a whole number '
-                'of at least 0, the label (dataset key `ann_file`).'
+                f'{self.ann_file!r}, line {number}, is '
+                f'{line.strip()[:200]!r}, but each line must be a path, a '
+                'blank and a whole number of at least 0, the label (dataset '
+                'key `ann_file`).'
             )
-        return path, int(label[0])
+        return path, int(digits)
 
     def _names_file(self) -> str:
         return osp.join(osp.dirname(self.ann_file), 'class_names.txt')

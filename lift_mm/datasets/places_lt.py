@@ -81,7 +81,14 @@ class PlacesLT(LongTailList):
         super().__init__(ann_file=ann_file, data_root=data_root, **kwargs)
 
     def default_classes(self, data_list: list[dict]) -> list[str]:
-        """Take the names of the folders in the list."""
+        """Take the names of the folders in the list.
+
+        Args:
+            data_list: A dict for each image, with path and label.
+
+        Raises:
+            ValueError: A class has several folders or none.
+        """
         samples = ((item['img_path'], item['gt_label']) for item in data_list)
         try:
             folders = folder_names(samples, _CLASSES)

@@ -30,6 +30,7 @@ class SharedClock:
 
     @property
     def seed(self) -> int:
+        """Give the seed."""
         return int(self._time[0])
 
     @seed.setter
@@ -38,6 +39,7 @@ class SharedClock:
 
     @property
     def epoch(self) -> int:
+        """Give the epoch, or -1."""
         return int(self._time[1])
 
     @epoch.setter
@@ -46,6 +48,7 @@ class SharedClock:
 
     @property
     def max_epochs(self) -> int:
+        """Give the epochs of the run, or 0."""
         return int(self._time[2])
 
     @max_epochs.setter

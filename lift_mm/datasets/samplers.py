@@ -215,6 +215,9 @@ class ClassDownSampler(_LabelSampler):
         rule: ``'lift+'`` draws by torch, ``'lift'`` by Python's ``random``.
         seed: As for mmengine's ``DefaultSampler``.
         round_up: As for mmengine's ``DefaultSampler``.
+
+    Raises:
+        ValueError: ``rule`` or ``max_per_class`` is impossible.
     """
 
     def __init__(

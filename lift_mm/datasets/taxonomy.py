@@ -44,7 +44,7 @@ def read_categories(path: str, rank: str = 'species') -> list[dict]:
         raise ValueError(f'There is no file {path!r}; {_NEEDED}')
     try:
         content = json.loads(get_text(path).removeprefix('\ufeff'))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f'{path!r} is not JSON in UTF-8 ({error}); {_NEEDED}'
         ) from error

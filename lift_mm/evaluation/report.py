@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lift_mm.clip.names import printable
+
 from .functional import most_confused, per_class_recall
 
 FIELDS = (
@@ -126,7 +128,7 @@ def _group_line(tested: list[dict], rows: list[dict]) -> str:
 
 def _short(value: object, width: int) -> str:
     """Keep a name on one line of a table."""
-    text = ' '.join(str(value).split())
+    text = printable(' '.join(str(value).split()))
     return text if len(text) <= width else f'{text[: width - 3]}...'
 
 

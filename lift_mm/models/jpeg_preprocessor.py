@@ -45,8 +45,7 @@ class JPEGDataPreprocessor(ClsDataPreprocessor):
             ``inputs`` of shape (B, 3, H, W), and ``data_samples``.
 
         Raises:
-            ValueError: A file comes without its crop.
-            RuntimeError: A file is broken.
+            ValueError: A file comes without its crop, or is broken.
         """
         inputs = list(data['inputs'])
         places = [i for i, one in enumerate(inputs) if one.ndim == 1]
@@ -61,15 +60,30 @@ class JPEGDataPreprocessor(ClsDataPreprocessor):
             )
         # Without CUDA torchvision decodes on the CPU alone.
         device = self.device if self.device.type == 'cuda' else 'cpu'
-        decoded = decode_jpeg(
-            [inputs[place].cpu() for place in places],
-            mode=ImageReadMode.RGB,
-            device=device,
-        )
+        files = [inputs[place].cpu() for place in places]
+        try:
+            decoded = decode_jpeg(files, mode=ImageReadMode.RGB, device=device)
+        except RuntimeError:
+            paths = [samples[place].get('img_path') for place in places]
+            _refuse_broken(files, paths)
+            raise
         for place, image in zip(places, decoded, strict=True):
             inputs[place] = _crop(image, samples[place])
         batch = torch.stack(self.cast_data(inputs))
         return super().forward(dict(data, inputs=batch), training)
+
+
+def _refuse_broken(files: list[Tensor], paths: list[str | None]) -> None:
+    """Name the first file that cannot be decoded by itself."""
+    for file, path in zip(files, paths, strict=True):
+        try:
+            decode_jpeg(file, mode=ImageReadMode.RGB)
+        except RuntimeError as error:
+            reason = str(error).rsplit(', ', 1)[-1]  # without torch's line
+            raise ValueError(
+                f'The image {path!r} cannot be decoded ({reason}); replace '
+                'it, or set the dataset key `skip_broken=True`.'
+            ) from error
 
 
 def _crop(image: Tensor, sample) -> Tensor:

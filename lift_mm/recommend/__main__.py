@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from lift_mm.clip.names import printable
+
 from . import recommend
 
 
@@ -44,10 +46,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     out = Path(args.out)
     part = out.with_name(f'{out.name}.{os.getpid()}.part')
-    part.write_text(text)
+    part.write_text(text, encoding='utf-8')
     os.replace(part, out)
     for hint in recommendation.hints:
-        print(f'* {hint}')
+        print(f'* {printable(hint)}')
     print(f'Written: {out}. Train with: python tools/train.py {out}')
     return 0
 

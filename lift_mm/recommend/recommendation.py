@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 import lift_mm
+from lift_mm.config_text import comment, literal
 
 from . import rules
 from .rules import Choice
@@ -127,7 +128,8 @@ class Recommendation:
         ]
 
     def _loader(self, split: str, keys: Sequence[str] = ()) -> list[str]:
-        texts = [f'{k}={v!r}' for k, v in getattr(self.data, split).items()]
+        data = getattr(self.data, split)
+        texts = [f'{k}={literal(v)}' for k, v in data.items()]
         if self.data.kind == 'LongTailList':
             pipeline = 'train' if split == 'train' else 'test'
             texts = [
@@ -210,7 +212,7 @@ def _comment(text: str, indent: int = 0, then: str = '') -> str:
     """Wrap a sentence into comment lines."""
     lead = ' ' * indent + '# '
     return textwrap.fill(
-        text,
+        comment(text),
         width=79,
         initial_indent=lead,
         subsequent_indent=lead + then,

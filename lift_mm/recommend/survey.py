@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from lift_mm.datasets import LongTailFolder, LongTailList
+from lift_mm.datasets.image_modes import open_image
 from lift_mm.datasets.long_tail_folder import split_folders
 
 _SAMPLE = 100  # images whose size is read
@@ -76,9 +76,9 @@ def survey(data: str) -> Survey:
     sides, broken = [], ''
     for image_path in paths:
         try:
-            with Image.open(image_path) as image:
+            with open_image(image_path) as image:
                 sides.append(min(image.size))
-        except (OSError, UnidentifiedImageError):
+        except (OSError, ValueError):
             broken = broken or image_path
     if not sides:
         raise ValueError(

@@ -266,6 +266,8 @@ def test_class_name_file(tmp_path):
     path = tmp_path / 'class_names.txt'
     path.write_bytes('\ufeffred fox\r\n\u00fcber owl\r\n\r\n'.encode())
     assert read_class_names(str(path)) == ['red fox', '\u00fcber owl']
+    path.write_bytes('red\u2028fox\nowl\x1c2\n'.encode())
+    assert read_class_names(str(path)) == ['red\u2028fox', 'owl\x1c2']
     path.write_text('red fox\n\nowl\n')
     with pytest.raises(ValueError, match='line 2'):
         read_class_names(str(path))

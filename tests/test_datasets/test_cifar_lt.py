@@ -123,7 +123,7 @@ def test_no_data(tmp_path, monkeypatch):
         raise URLError('no network')
 
     monkeypatch.setattr(
-        'mmpretrain.datasets.cifar.download_and_extract_archive', offline
+        'lift_mm.datasets.cifar_lt.download_and_extract_archive', offline
     )
     with pytest.raises(RuntimeError, match='no network') as caught:
         CIFAR100LT(str(tmp_path))

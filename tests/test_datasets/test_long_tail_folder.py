@@ -80,6 +80,12 @@ def test_split_without_validation_set(splits):
         build(splits, val_fraction=0.2)
 
 
+@pytest.mark.parametrize('split', ['', None])
+def test_nothing_is_held_out_of_all_images(folders, split):
+    with pytest.raises(ValueError, match='holds nothing out.*`split`'):
+        build(folders, split, val_fraction=0.2)
+
+
 def test_an_empty_class(splits):
     (splits / 'train/yak').mkdir()
     (splits / 'train/yak/photo.heic').write_bytes(b'x')
@@ -97,7 +103,7 @@ def test_names_of_all_scripts_and_links(folders, tmp_path):
     (folders / 'gone').symlink_to(tmp_path / 'nowhere')
     write_image(folders / 'Äpfel rot/eins zwei.png')
     write_image(folders / '日本/0.png')
-    dataset = build(folders)
+    dataset = build(folders, allow_outside=True)
     names = ('ant', 'great tit', 'sea gull', 'zebra', 'Äpfel rot', '日本')
     assert dataset.metainfo['classes'] == names
     assert dataset.metainfo['class_counts'] == [5, 1, 10, 1, 1, 1]

@@ -186,8 +186,8 @@ def test_impossible_image_size(side):
     'change, field',
     [
         (dict(layers=12), r'layers=12 \(a ViT, which CLIPViT builds\)'),
-        (dict(layers=[1, 2]), r'layers=\[1, 2\] \(not four positive'),
-        (dict(layers=[1, 2, 0, 1]), 'not four positive'),
+        (dict(layers=[1, 2]), r'layers=\[1, 2\] \(not four'),
+        (dict(layers=[1, 2, 0, 1]), 'a whole number above 0'),
         (dict(width=9), 'width=9'),
         (dict(width=2, head_width=96), 'width=2 .*96 / 32'),
         (dict(timm_model_name='resnet50'), "timm_model_name='resnet50'"),

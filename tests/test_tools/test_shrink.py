@@ -135,7 +135,7 @@ def test_second_run_goes_on(photos, tmp_path, capsys):
 def test_interruption(photos, tmp_path, capsys, monkeypatch):
     out = tmp_path / 'out'
 
-    def track(done, *_):
+    def track(done, *_, **__):
         yield next(done)
         raise KeyboardInterrupt
 
@@ -347,3 +347,16 @@ def test_command_of_the_page():
     (command,) = re.findall(r'^python \S+shrink\.py (.*)$', page, re.MULTILINE)
     args = TOOL.parse_args(shlex.split(command))
     assert args.src == 'data/imagenet' and args.short_side == 256
+
+
+@pytest.mark.parametrize('text', ['', '{"short_side": 2', '[' * 10**5, 'null'])
+def test_a_torn_or_foreign_note_of_the_settings(photos, tmp_path, text):
+    """Nothing is written beside it."""
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / TOOL.MARKER).write_text(text)
+    before = state(tmp_path / 'out')
+    with pytest.raises(ValueError, match='did not write'):
+        TOOL.refuse_mixture(tmp_path / 'out', dict(short_side=24))
+    with pytest.raises(SystemExit):
+        sys.exit(run(photos, tmp_path / 'out'))
+    assert state(tmp_path / 'out') == before

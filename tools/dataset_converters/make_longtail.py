@@ -26,6 +26,8 @@ import numpy as np
 
 import lift_mm
 from lift_mm.analysis import count_plot
+from lift_mm.clip.names import printable
+from lift_mm.config_text import literal
 from lift_mm.datasets import LongTailFolder
 from lift_mm.datasets.long_tail_folder import split_folders
 from lift_mm.datasets.longtail import (
@@ -50,12 +52,12 @@ _BASE = 'lift_mm::lift/vit-b16_folder.py'
 _MAIN = """\
 _base_ = {base!r}
 model = dict(head=dict(num_classes={classes}))
-data = dict(_delete_=True, type='lift_mm.LongTailList', data_root={root!r})
-train_dataloader = dict(dataset=dict(data, ann_file={train!r}, \
+data = dict(_delete_=True, type='lift_mm.LongTailList', data_root={root})
+train_dataloader = dict(dataset=dict(data, ann_file={train}, \
 pipeline=_base_.train_pipeline))
 """
 _TEST = """\
-{names} = dict(dataset=dict(data, ann_file={path!r}, \
+{names} = dict(dataset=dict(data, ann_file={path}, \
 pipeline=_base_.test_pipeline, test_mode=True))
 """
 
@@ -129,6 +131,7 @@ def read_images(folder: str, split: str) -> tuple[Images, Sequence[str]]:
         split,
         test_mode=split != 'train',
         check_files='none',
+        allow_outside=True,  # whoever trains on the list has to say it, too
         serialize_data=False,
     )
     images = [
@@ -201,11 +204,11 @@ def list_text(images: Images) -> str:
 def snippet(args: argparse.Namespace, classes: int, tested: bool) -> str:
     """Give a config that trains on the lists."""
     train, val, test = (
-        os.path.join(args.out, f'{split}.txt')
+        literal(os.path.join(args.out, f'{split}.txt'))
         for split in ('train', 'val', 'test')
     )
     text = _MAIN.format(
-        base=_BASE, classes=classes, root=args.folder, train=train
+        base=_BASE, classes=classes, root=literal(args.folder), train=train
     )
     if not tested:
         names = 'val_dataloader = test_dataloader'
@@ -283,7 +286,7 @@ def table(counts: dict[str, np.ndarray], classes: Sequence[str]) -> str:
     rows = [(*(f'{split:>7}' for split in counts), '  class')]
     for label, name in enumerate(classes):
         numbers = (f'{found[label]:7d}' for found in counts.values())
-        rows.append((*numbers, f'  {name}'))
+        rows.append((*numbers, f'  {printable(name)}'))
     return '\n'.join(''.join(row) for row in rows)
 
 

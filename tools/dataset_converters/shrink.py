@@ -25,7 +25,6 @@ from pathlib import Path
 from threading import Thread
 
 from rich.filesize import decimal
-from rich.progress import track
 
 from lift_mm.datasets.published import write_files
 from lift_mm.datasets.shrink import (
@@ -35,6 +34,7 @@ from lift_mm.datasets.shrink import (
     shrink_file,
     shrunken,
 )
+from lift_mm.progress import track
 
 MARKER = '.shrunk.json'  # says in DST what made it
 SAMPLE = 200  # images that --dry-run looks at
@@ -120,8 +120,10 @@ def refuse_mixture(dst: Path, settings: dict) -> None:
     """Refuse a folder with other files than those of these settings."""
     if not dst.is_dir() or not any(dst.iterdir()):
         return
-    marker = dst / MARKER
-    made_with = marker.exists() and json.loads(marker.read_text())
+    try:
+        made_with = json.loads((dst / MARKER).read_text(encoding='utf-8'))
+    except (FileNotFoundError, ValueError, RecursionError):
+        made_with = None
     if not made_with:
         raise ValueError(
             f'DST {str(dst)!r} holds files that this tool did not write; '
@@ -184,7 +186,7 @@ def outcomes(work: partial, paths: Sequence[str], jobs: int) -> Iterator:
     with ProcessPoolExecutor(jobs, initializer=begin_worker) as pool:
         done = pool.map(work, paths, chunksize=16)
         try:
-            yield from track(done, 'Shrinking', len(paths))
+            yield from track(done, 'Shrinking images', len(paths), logger=None)
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -113,7 +113,11 @@ def check_counts(found: ImageList, benchmark: Benchmark) -> None:
 
 
 def groups_of(counts: Sequence[int]) -> tuple[int, ...]:
-    """Count the classes with many, medium and few images."""
+    """Count the classes with many, medium and few images.
+
+    Args:
+        counts: Training images of each class.
+    """
     return tuple(map(len, shot_groups(counts).values()))
 
 

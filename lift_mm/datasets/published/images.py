@@ -1,13 +1,12 @@
 """Looking for image files, many at once."""
 
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from mmengine.utils import ProgressBar
+from lift_mm.progress import track
 
 
 def missing_images(
@@ -63,17 +62,8 @@ def _mapped(
     progress: bool,
 ) -> list:
     items = list(items)
-    # The default stream is what stdout was when mmengine was imported.
-    bar = None
-    if progress and items:
-        bar = ProgressBar(len(items), file=sys.stdout)
-    found = []
     with ThreadPool(jobs) as pool:
         chunk = max(1, min(64, len(items) // jobs))
-        for result in pool.imap(lambda x: look(place(x)), items, chunk):
-            found.append(result)
-            if bar:
-                bar.update()
-    if bar:
-        print()
-    return found
+        found = pool.imap(lambda x: look(place(x)), items, chunk)
+        what = 'Looking for images'
+        return list(track(found, what, len(items), show=progress, logger=None))

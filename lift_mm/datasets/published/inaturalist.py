@@ -88,7 +88,7 @@ def taxonomy_text(path: Path, classes: int) -> str:
 def _read(path: Path) -> dict:
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(
             f'{str(path)!r} is no JSON ({error}); unpack or download it again.'
         ) from error

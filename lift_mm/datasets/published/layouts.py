@@ -74,7 +74,11 @@ def place_of(path: str, parts: Sequence[ImageFolder]) -> Place | None:
 
 
 def readable(form: str) -> str:
-    """Write a form for a reader, ``val/<class>/<image>``."""
+    """Write a form for a reader, ``val/<class>/<image>``.
+
+    Args:
+        form: Form of a path, as in :class:`ImageFolder`.
+    """
     return _replaced(form, _READABLE)
 
 

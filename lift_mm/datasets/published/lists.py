@@ -5,8 +5,9 @@ one line each, so that a user sees all of it at once.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
+from ..paths import leaves
 from .facts import Benchmark, PublishedList
 from .layouts import Place, place_of, readable, spell
 
@@ -34,7 +35,13 @@ class ImageList:
     failures: list[str] = field(default_factory=list)
 
     def fail(self, fact: str, expected: object, found: object) -> None:
-        """Keep a fact that does not hold."""
+        """Keep a fact that does not hold.
+
+        Args:
+            fact: What was compared.
+            expected: What is published.
+            found: What the list has.
+        """
         expected, found = (
             f'{value:,}' if isinstance(value, int) else value
             for value in (expected, found)
@@ -86,9 +93,10 @@ def parse_list(
         if not line.strip():
             continue
         path, *label = line.strip().rsplit(maxsplit=1)
-        if not label or not (label[0].isascii() and label[0].isdigit()):
+        digits = label[0] if label else ''
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 999):
             wanted, place = 'a path, a blank and a whole number', None
-        elif _leaves(path):
+        elif leaves(path):
             wanted, place = 'a path inside the root folder', None
         else:
             place = place_of(path.removeprefix('./'), benchmark.images)
@@ -97,7 +105,7 @@ def parse_list(
             refused.setdefault(wanted, []).append((number, line))
             continue
         found.places.append(place)
-        found.labels.append(int(label[0]))
+        found.labels.append(int(digits))
         found.lines.append(number)
     for wanted, bad in refused.items():
         number, line = bad[0]
@@ -142,14 +150,6 @@ def published_text(
     return ''.join(
         f'{spell(forms[place.part], place.folder, place.name)} {label}\n'
         for place, label in zip(found.places, found.labels)
-    )
-
-
-def _leaves(path: str) -> bool:
-    return (
-        '..' in PurePosixPath(path.replace('\\', '/')).parts
-        or path.startswith(('/', '\\', '~'))
-        or bool(PureWindowsPath(path).drive)
     )
 
 

@@ -1,6 +1,5 @@
 """Comparing what a user has with a benchmark, step by step."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -118,8 +117,7 @@ def look_for_images(
             continue
         form = forms[part.name]
         paths = [spell(form, place.folder, place.name) for place in ours]
-        progress = full and sys.stdout.isatty()
-        missing = missing_images(root, paths, full, jobs, progress)
+        missing = missing_images(root, paths, full, jobs, progress=full)
         lost += len(missing)
         if missing:
             lacking.append(

@@ -11,6 +11,7 @@ from PIL import Image
 
 from lift_mm.datasets.decoding import (
     decode_jpeg,
+    has_end,
     is_plain_jpeg,
     planes,
     read,
@@ -19,6 +20,7 @@ from lift_mm.datasets.decoding import (
     to_rgb,
     turn,
 )
+from lift_mm.datasets.image_modes import open_image
 from lift_mm.registry import TRANSFORMS
 
 MODES = ('exact', 'tensor', 'fast', 'device')
@@ -156,10 +158,11 @@ class LoadCrop(BaseTransform):
         """
         data = read(results['img_path'], self.backend_args)
         upright = self.color_type == 'color'
-        with Image.open(BytesIO(data)) as image:
+        with open_image(BytesIO(data)) as image:
             jpeg = self.mode != 'exact' and is_plain_jpeg(image)
             tag = turn(image) if jpeg and upright else 1
-            if self.mode == 'device' and tag != 1:
+            # A file that is cut off fails here, where its name is known.
+            if self.mode == 'device' and (tag != 1 or not has_end(data)):
                 jpeg, tag = False, 1
             if not jpeg:
                 image = to_rgb(image, upright)

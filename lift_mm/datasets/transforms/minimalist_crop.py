@@ -153,15 +153,27 @@ class MinimalistRandomResizedCrop(RandomResizedCrop):
         self.clock = SharedClock()
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch (counted from 0), also for running workers."""
+        """Begin an epoch (counted from 0), also for running workers.
+
+        Args:
+            epoch: Counted from 0.
+        """
         self.clock.epoch = epoch
 
     def set_max_epochs(self, max_epochs: int) -> None:
-        """Say how many epochs the run has, also to running workers."""
+        """Say how many epochs the run has, also to running workers.
+
+        Args:
+            max_epochs: Epochs of the whole run.
+        """
         self.clock.max_epochs = max_epochs
 
     def min_area(self) -> float:
-        """Give the smallest share of an image's area in this epoch."""
+        """Give the smallest share of an image's area in this epoch.
+
+        Raises:
+            ValueError: Nobody has told the epoch.
+        """
         epoch = self.clock.epoch
         max_epochs = self.max_epochs or self.clock.max_epochs
         if epoch < 0 or max_epochs < 1:

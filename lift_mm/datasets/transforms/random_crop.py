@@ -43,6 +43,7 @@ def height_width(size: int | Sequence[int], key: str) -> tuple[int, int]:
         or not isinstance(pair, Sequence)
         or len(pair) != 2
         or not all(isinstance(n, numbers.Integral) and n > 0 for n in pair)
+        or any(isinstance(n, bool) for n in pair)
     ):
         raise ValueError(
             f'{key}={size!r} is no size in pixels; `{key}` can be a whole '
