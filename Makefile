@@ -2,15 +2,35 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.lift_mm-installed
+EXTRAS := .venv/.lift_mm-extras
+WEB := .venv-web/.lift_mm-installed
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-web docs test-matrix soak lint format clean
 .DEFAULT_GOAL := test
 
 demo: $(STAMP)
 	$(BIN)/python tools/demo.py
 
-test: $(STAMP)
+test: $(EXTRAS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# The page of tools/demo_web.py. gradio wants an older Pillow, whose pixels are
+# not those of the other tests: it goes into an environment beside .venv.
+test-web: $(WEB)
+	OMP_NUM_THREADS=1 .venv-web/bin/python -m pytest tests/test_tools/test_demo_web.py
+
+# Builds into docs/_build/html; a warning is an error.
+docs: $(EXTRAS)
+	$(BIN)/python -m sphinx -b html -c docs -W --keep-going -q . docs/_build/html
+	@echo 'The site: docs/_build/html/index.html'
+
+# Newest and oldest packages on every Python, in .venv-matrix (30 GB).
+test-matrix:
+	$(PYTHON) .ci/matrix.py $(ENVS)
+
+# 2,000 training steps: exits with 1 if memory, files or tensors grow.
+soak: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py
 
 lint: $(BIN)/ruff
 	$(BIN)/ruff check .
@@ -21,8 +41,8 @@ format: $(BIN)/ruff
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
-	find . -path ./.venv -prune -o -name __pycache__ -exec rm -rf {} +
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache
+	find . -path './.venv*' -prune -o -name __pycache__ -exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -52,3 +72,22 @@ $(STAMP): setup.cfg pyproject.toml | $(BIN)/python
 	    $(BIN)/python -m pip install -q --no-deps -e .; \
 	else $(BIN)/python -m pip install -q -e '.[demo,test]'; fi
 	@touch $(STAMP)
+
+$(EXTRAS): $(STAMP)
+	@echo 'Installing what tests and documentation need into .venv ...'
+	@$(BIN)/python -c "import configparser as c; p = c.ConfigParser(); \
+	    p.read('setup.cfg'); e = p['options.extras_require']; \
+	    print(*(e[k] for k in ('docs', 'report', 'export', 'browser', \
+    'tensorboard')), sep='\n')" \
+	    > .venv/extras.txt && $(BIN)/python -m pip install -q -r .venv/extras.txt
+	@touch $(EXTRAS)
+
+# It sees the packages of .venv behind its own.
+$(WEB): $(EXTRAS)
+	@echo 'Installing gradio into .venv-web ...'
+	@$(BIN)/python -m venv .venv-web
+	@$(BIN)/python -c "import sysconfig as s; print(s.get_path('purelib'))" \
+	    > .venv-web/lib/python$$($(BIN)/python -c "import sys; \
+	    print('%d.%d' % sys.version_info[:2])")/site-packages/lift_mm.pth
+	@.venv-web/bin/python -m pip install -q 'gradio>=6'
+	@touch $(WEB)

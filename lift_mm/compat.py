@@ -15,7 +15,9 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
+from io import StringIO
 from types import ModuleType
 
 import numpy as np
@@ -41,6 +43,7 @@ from .safe_load import load_file, refusal
 
 __all__ = [
     'amp_defaults',
+    'compiles_blocks',
     'cpu_distributed',
     'float_drop_path',
     'half_dtype',
@@ -74,6 +77,7 @@ def install() -> tuple[str, ...]:
     config_utils.MODULE2PACKAGE.setdefault('lift_mm', 'lift_mm')
     Config._get_cfg_path = staticmethod(_config_path)
     shims = {
+        'unsafe loading': _unsafe_loading,
         'local checkpoints': _local_checkpoints,
         'remote checkpoints': _remote_checkpoints,
         'package look-up': _package_lookup,
@@ -86,6 +90,19 @@ def install() -> tuple[str, ...]:
 
 # Checkpoints: torch >= 2.6 refuses what a runner saves, and the repair of
 # mmengine (unreleased) is to trust every file.
+
+
+def _load_safely(file, map_location=None, weights_only=None) -> dict:
+    return torch.load(file, map_location=map_location, weights_only=True)
+
+
+def _unsafe_loading() -> bool:
+    # onedl-mmengine reads unsafely, and says so, what it cannot read safely.
+    loader = getattr(runner_checkpoint, '_safe_torch_load', _load_safely)
+    if loader is _load_safely:
+        return False
+    runner_checkpoint._safe_torch_load = _load_safely
+    return True
 
 
 def load_from_local(filename: str, map_location) -> dict:
@@ -121,10 +138,12 @@ def _reads_safely(loader: Callable) -> bool:
 
 
 def _succeeds(loader: Callable, path: str) -> bool:
-    try:
-        loader(path, 'cpu')
-    except Exception:
-        return False
+    # A foreign loader may print, and an import prints nothing.
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        try:
+            loader(path, 'cpu')
+        except Exception:
+            return False
     return True
 
 
@@ -227,11 +246,31 @@ def import_mmpretrain_models() -> ModuleType:
         ) from error
 
 
+@cache
+def compiles_blocks() -> bool:
+    """Whether this torch compiles a block of mmpretrain as one graph.
+
+    Their MLPs ask for the names of their own arguments, which torch 2.6
+    cannot trace.
+    """
+    from mmcv.cnn.bricks.transformer import FFN
+
+    ffn = torch.compile(FFN(1, 1).eval(), fullgraph=True, backend='eager')
+    try:
+        ffn(torch.zeros(1, 1, 1))
+    except torch._dynamo.exc.Unsupported:
+        return False
+    return True
+
+
 def float_drop_path(net: nn.Module) -> None:
     """Make drop-path rates Python floats, for ``torch.compile``.
 
     mmpretrain takes them from ``np.linspace``, and dynamo traces a numpy
     number as a tensor that a graph would branch on.
+
+    Args:
+        net: Any net; changed in place.
     """
     for module in net.modules():
         if isinstance(getattr(module, 'drop_prob', None), np.generic):

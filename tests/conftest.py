@@ -8,6 +8,8 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
+from lift_mm.compat import compiles_blocks
+
 torch.set_num_threads(1)
 
 
@@ -25,3 +27,10 @@ def restored_scope():
     before = DefaultScope._instance_dict.copy()
     yield
     DefaultScope._instance_dict = before
+
+
+@pytest.fixture(scope='session')
+def compiler():
+    """Skip a test where this torch cannot compile what it compiles."""
+    if not compiles_blocks():
+        pytest.skip(f'torch {torch.__version__} cannot trace a block')

@@ -250,6 +250,27 @@ def test_remote_checkpoints(tmp_path, monkeypatch, runner_file):
     assert not (tmp_path / 'mark').exists()
 
 
+def test_no_loader_falls_back_on_trust(monkeypatch, tmp_path):
+    """That of onedl-mmengine does, for all stores but the local one."""
+
+    def trusting(file, map_location=None, weights_only=None):
+        return torch.load(file, map_location, weights_only=False)
+
+    monkeypatch.setattr(
+        runner_checkpoint, '_safe_torch_load', trusting, raising=False
+    )
+    assert compat._unsafe_loading()
+    assert not compat._unsafe_loading()
+    path = tmp_path / 'evil.pth'
+    torch.save(Call(os.system, f'touch {tmp_path}/mark'), path)
+    for options in ({}, dict(weights_only=False)):
+        with pytest.raises(pickle.UnpicklingError):
+            runner_checkpoint._safe_torch_load(path, **options)
+    assert not (tmp_path / 'mark').exists()
+    monkeypatch.delattr(runner_checkpoint, '_safe_torch_load')
+    assert not compat._unsafe_loading()
+
+
 def test_remote_shim_vanishes(monkeypatch):
     def repaired(url, weights_only=True):
         raise NotImplementedError
@@ -259,7 +280,7 @@ def test_remote_shim_vanishes(monkeypatch):
     assert runner_checkpoint.load_url is repaired
 
 
-def test_local_shim_vanishes_only_if_upstream_is_safe(monkeypatch):
+def test_local_shim_vanishes_only_if_upstream_is_safe(monkeypatch, capsys):
     schemes = dict(CheckpointLoader._schemes)
     monkeypatch.setattr(CheckpointLoader, '_schemes', schemes)
 
@@ -267,6 +288,7 @@ def test_local_shim_vanishes_only_if_upstream_is_safe(monkeypatch):
         return compat.load_file(path, map_location)
 
     def trusting(path, map_location):
+        print('loading', path)
         if path.endswith('.safetensors'):
             return safetensors.torch.load_file(path)
         return torch.load(path, map_location, weights_only=False)
@@ -276,6 +298,7 @@ def test_local_shim_vanishes_only_if_upstream_is_safe(monkeypatch):
     schemes[''] = trusting
     assert compat._local_checkpoints()
     assert CheckpointLoader._schemes[''] is compat.load_from_local
+    assert capsys.readouterr().out == ''  # an import prints nothing
 
 
 def test_configs_of_other_packages():
@@ -352,6 +375,19 @@ def test_float_drop_path():
     compat.float_drop_path(net)
     assert all(type(module.drop_prob) is float for module in drops)
     assert [module.drop_prob for module in drops] == rates
+
+
+def test_compiler_is_asked(monkeypatch):
+    def refuse(*args):
+        raise torch._dynamo.exc.Unsupported('cannot trace')
+
+    def compile(module, **options):
+        assert options['fullgraph']
+        return refuse
+
+    assert compat.compiles_blocks() in (True, False)
+    monkeypatch.setattr(torch, 'compile', compile)
+    assert not compat.compiles_blocks.__wrapped__()
 
 
 def test_import_prints_nothing_and_stays_light():

@@ -10,6 +10,7 @@ from mmpretrain.models.classifiers import ImageClassifier
 from torch import Tensor, nn
 
 from lift_mm.clip.arch import is_projected, model_config
+from lift_mm.compat import compiles_blocks
 from lift_mm.registry import MODELS
 from lift_mm.tuners import FrozenBase, TunerModule
 
@@ -38,6 +39,10 @@ class LongTailClassifier(ImageClassifier):
             name wraps the whole training step, which falls into pieces at
             the backward pass.
         **kwargs: For ``ImageClassifier``.
+
+    Raises:
+        TypeError: ``compile`` is neither a bool nor a dict.
+        ValueError: This torch cannot compile the model.
     """
 
     def __init__(
@@ -53,6 +58,13 @@ class LongTailClassifier(ImageClassifier):
                 f'compile={compile!r} must be True, False or a dict with '
                 'options of torch.compile (key `model.compile`).'
             )
+        if compile is not False and not compiles_blocks():
+            raise ValueError(
+                f'compile={compile!r} needs a torch that compiles the blocks '
+                f'of mmpretrain as one graph, which {torch.__version__} does '
+                'not; leave it out, or install a newer torch (key '
+                '`model.compile`).'
+            )
         backbone, neck, head = _connect(backbone, neck, head)
         super().__init__(backbone=backbone, neck=neck, head=head, **kwargs)
         self.compile_options = {} if compile is True else compile
@@ -62,13 +74,26 @@ class LongTailClassifier(ImageClassifier):
     def set_class_info(
         self, names: Sequence[str], counts: Sequence[int] | None = None
     ) -> None:
-        """Remember which classes a tuned state of this model is for."""
-        digest = hashlib.sha256('\n'.join(names).encode()).hexdigest()
+        """Remember which classes a tuned state of this model is for.
+
+        Args:
+            names: Names of the classes, by label.
+            counts: Not looked at.
+        """
+        # Escaped, so that a line's end in a name parts no names; others keep
+        # the hash of published files. A folder's name may be no UTF-8.
+        lines = [n.replace('\\', r'\\').replace('\n', r'\n') for n in names]
+        text = '\n'.join(lines).encode(errors='surrogatepass')
+        digest = hashlib.sha256(text).hexdigest()
         identity = _encode(self._identity(digest))
         self.fingerprint.copy_(identity)  # in place: EMA copies share sizes
 
     def logits(self, images: Tensor) -> Tensor:
-        """Give logits of preprocessed images, (B, 3, H, W) -> (B, C)."""
+        """Give logits of preprocessed images, (B, 3, H, W) -> (B, C).
+
+        Args:
+            images: As ``data_preprocessor`` gives them.
+        """
         if self.compile_options is False:
             return self._logits(images)
         if self._compiled is None:

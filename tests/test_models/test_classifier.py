@@ -1,5 +1,6 @@
 """``LongTailClassifier``: what its parts learn from each other."""
 
+import hashlib
 import json
 
 import open_clip
@@ -22,6 +23,7 @@ from lift_mm.models import (
     SemanticInit,
     TunedBackbone,
 )
+from lift_mm.models import classifier as classifiers
 from lift_mm.registry import MODELS
 from lift_mm.tuners import learned_parameters
 
@@ -158,6 +160,30 @@ def test_fingerprint_says_what_the_model_is(base):
     classes = {told['classes'], identity(model)['classes']}
     model.set_class_info(NAMES[::-1])
     assert len(classes | {identity(model)['classes']}) == 3
+
+
+def test_class_names_with_line_ends_and_no_utf8():
+    model, found = classifier(), []
+    for names in (
+        ['a\nb', 'c', 'd'],
+        ['a', 'b\nc', 'd'],
+        ['\udce9', 'c', 'd'],
+    ):
+        model.set_class_info(names)
+        found.append(identity(model)['classes'])
+    assert len(set(found)) == 3
+    # What tuned checkpoints out there hold for other names.
+    model.set_class_info(NAMES)
+    digest = hashlib.sha256('\n'.join(NAMES).encode()).hexdigest()
+    assert identity(model)['classes'] == digest
+
+
+@pytest.mark.parametrize('compile', [True, {}])
+def test_compiling_is_refused_where_it_cannot_work(monkeypatch, compile):
+    monkeypatch.setattr(classifiers, 'compiles_blocks', lambda: False)
+    with pytest.raises(ValueError, match='key `model.compile`'):
+        MODELS.build(model_config(compile=compile))
+    MODELS.build(model_config(compile=False))
 
 
 def test_loss_and_predictions():

@@ -22,7 +22,7 @@ from lift_mm.tuners import learned_parameters
 
 
 @pytest.fixture(autouse=True)
-def fresh_compiler():
+def fresh_compiler(compiler):
     torch.compiler.reset()
 
 

@@ -218,6 +218,7 @@ def test_pickle(name, tuner):
     [(name, 'adaptformer_list') for name in VITS]
     + [(VITS[0], t) for t in TUNERS if 'adaptformer_' not in t],
 )
+@pytest.mark.usefixtures('compiler')
 def test_compile(name, tuner):
     torch.compiler.reset()
     net = trained(name, tuner)

@@ -364,6 +364,7 @@ def test_split_activation(act):
 
 
 @pytest.mark.parametrize('grad', [True, False])
+@pytest.mark.usefixtures('compiler')
 def test_merged_compiles(grad):
     merged = apis.merge(trained('CLIPViT', 'adaptformer lora'))
     with torch.set_grad_enabled(grad):

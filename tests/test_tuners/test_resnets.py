@@ -36,6 +36,8 @@ TUNERS = dict(
     ssf_norm=[dict(type='NormTuning'), dict(type='SSF')],
 )
 BLOCKS = 5
+# The convolutions of 2.6 differ in the last bit from call to call.
+EXACT = tuple(map(int, torch.__version__.split('.')[:2])) >= (2, 7)
 # In which blocks base parameters learn; None is the whole net.
 LEARNT = dict(
     bitfit=None,
@@ -53,6 +55,10 @@ LEARNT = dict(
 # Names of the blocks.
 PLACES = ['layer1.0', 'layer2.0', 'layer2.1', 'layer3.0', 'layer4.0']
 law = pytest.mark.parametrize('name', TUNERS)
+
+
+def same(one, other):
+    return torch.equal(one, other) if EXACT else relative(one, other) < 1e-6
 
 
 @pytest.fixture(scope='module')
@@ -145,7 +151,7 @@ def test_disabled_is_the_base(plain, name):
         before = {key: v.clone() for key, v in net.state_dict().items()}
         modes = [m.training for m in net.modules()]
         with disabled(net):
-            assert torch.equal(feature(net), base)
+            assert same(feature(net), base)
             inside = net.state_dict()
             assert all(
                 torch.equal(inside[key], plain_state[key])
@@ -178,13 +184,13 @@ def test_copies_are_independent(plain, name):
     net.eval()
     expected = feature(net)
     for clone in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
-        assert torch.equal(feature(clone), expected)
+        assert same(feature(clone), expected)
         train(clone, steps=1)
         clone.eval()
         assert not torch.equal(feature(clone), expected)
         with disabled(clone):
-            assert torch.equal(feature(clone), feature(plain))
-    assert torch.equal(feature(net), expected)
+            assert same(feature(clone), feature(plain))
+    assert same(feature(net), expected)
 
 
 @law
@@ -196,7 +202,7 @@ def test_merged_is_a_plain_net(plain, name):
     merged = copy.deepcopy(plain)
     merged.load_state_dict(net.state_dict())  # strict
     assert relative(feature(net), expected) < 1e-5
-    assert torch.equal(feature(merged), feature(net))
+    assert same(feature(merged), feature(net))
 
 
 @pytest.mark.parametrize('name', ['ssf_bitfit', 'norm'])
@@ -211,8 +217,8 @@ def test_ssf_is_one_pair_behind_the_pool(plain):
     net = tune(plain, [dict(type='SSF')])
     pair = net.attnpool.ssf.pool
     assert pair.scale.shape == pair.shift.shape == (16,)
-    expected = feature(plain) * pair.scale + pair.shift
-    assert torch.equal(feature(net), expected)
+    expected = (feature(plain) * pair.scale + pair.shift).detach()
+    assert same(feature(net), expected)
 
 
 def test_specs(plain):

@@ -182,6 +182,7 @@ def test_copies_compute_with_their_own_weights(key, copied):
 
 @pytest.mark.parametrize('key', SHORTCUTS)
 @pytest.mark.parametrize('name', ['CLIPViT', 'TIMMBackbone'])
+@pytest.mark.usefixtures('compiler')
 def test_compile(name, key):
     torch.compiler.reset()
     net = tuned(name, SAME_EPS, **SHORTCUTS[key])
