@@ -18,7 +18,8 @@ _PACKAGES = ('torch', 'mmengine', 'mmpretrain', 'open_clip_torch', 'numpy')
 def write_whole(path: Path, text: str) -> None:
     """Write a file that others see whole or not at all."""
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    part.write_text(text)
+    # A folder's name may be no valid text: it is written with escapes.
+    part.write_text(text, encoding='utf-8', errors='backslashreplace')
     os.replace(part, path)
 
 
