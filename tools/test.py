@@ -3,7 +3,6 @@
 import argparse
 import os
 import os.path as osp
-from copy import deepcopy
 
 import mmengine
 from mmengine.config import Config, ConfigDict, DictAction
@@ -163,16 +162,16 @@ def set_visualization(cfg: Config, args: argparse.Namespace) -> None:
 
 
 def set_tta(cfg: Config) -> None:
-    if 'tta_model' not in cfg:
-        cfg.tta_model = dict(type='lift_mm.MeanLogitTTA')
-    if 'tta_pipeline' not in cfg:
-        cfg.tta_pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
-        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
-        cfg.tta_pipeline[-1] = dict(
-            type='TestTimeAug', transforms=[flips, [cfg.tta_pipeline[-1]]]
-        )
+    from lift_mm.models.tta import tta_settings  # --help does not wait for it
+
+    cfg.tta_model, cfg.tta_pipeline = tta_settings(cfg)
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    if cfg.filename:
+        # The runner writes its config beside the checkpoints, where that of
+        # the training is, which loaders of the model need.
+        name = cfg.filename.removesuffix('.py') + '_tta.py'
+        object.__setattr__(cfg, '_filename', name)
 
 
 def main() -> None:

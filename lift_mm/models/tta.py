@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 
 import torch
+from mmengine.config import Config
 from mmengine.model import BaseTTAModel
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
@@ -14,6 +16,24 @@ _MAX_BATCH = 256
 # On a CPU larger blocks of memory cost more than fewer calls save: ViT-B/16
 # at 224 slows down from 16 images on, ViT-L/14 at 336 from 5 on.
 _MAX_PIXELS_CPU = 8 * 224**2
+
+
+def tta_settings(cfg: Config) -> tuple[dict, list[dict]]:
+    """Give what makes a test one with test-time augmentation.
+
+    Returns:
+        The configs of the model around the model, and of the pipeline: those
+        of ``cfg``, or mean logits of an image and its mirror image.
+    """
+    model = cfg.get('tta_model', dict(type='lift_mm.MeanLogitTTA'))
+    pipeline = cfg.get('tta_pipeline')
+    if pipeline is None:
+        pipeline = deepcopy(cfg.test_dataloader.dataset.pipeline)
+        flips = [dict(type='RandomFlip', prob=prob) for prob in (1.0, 0.0)]
+        pipeline[-1] = dict(
+            type='TestTimeAug', transforms=[flips, [pipeline[-1]]]
+        )
+    return model, pipeline
 
 
 @MODELS.register_module()

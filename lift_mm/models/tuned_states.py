@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import Tensor, nn
 
 from lift_mm.safe_load import load_file
 from lift_mm.tuners import FrozenBase, frozen_keys
@@ -15,7 +16,15 @@ State = Mapping[str, Tensor]
 
 
 def read_state(source: str | os.PathLike | State) -> tuple[State, dict]:
-    """Give the tensors and the meta of a checkpoint, from its path or not."""
+    """Give the tensors and the meta of a checkpoint, from its path or not.
+
+    Args:
+        source: Path of a checkpoint, what such a file holds, or tensors by
+            name.
+
+    Raises:
+        ValueError: It is none of these.
+    """
     if isinstance(source, (str, os.PathLike)):
         source = load_file(source)
     if not isinstance(source, Mapping):
@@ -28,7 +37,37 @@ def read_state(source: str | os.PathLike | State) -> tuple[State, dict]:
     return source, {}
 
 
-def tuned_state(model: torch.nn.Module) -> dict[str, Tensor]:
+def load_learned(model: nn.Module, checkpoint: str | os.PathLike) -> dict:
+    """Load a checkpoint into a new model, which has its base already.
+
+    Args:
+        model: What the config of the training run builds, on the CPU.
+        checkpoint: One of its checkpoints, or a published tuned file; a path
+            or an address.
+
+    Returns:
+        The checkpoint's meta.
+
+    Raises:
+        ValueError: The checkpoint lacks something that the model learns.
+    """
+    checkpoint = os.fspath(checkpoint)
+    state, meta = read_state(_load_checkpoint(checkpoint, 'cpu'))
+    state = {key.removeprefix('module.'): v for key, v in state.items()}
+    needed = model.state_dict().keys() - frozen_keys(model)
+    lacking = sorted(needed - state.keys() - {'fingerprint'})
+    if lacking:
+        raise ValueError(
+            f'The checkpoint {checkpoint!r} is none of this '
+            f'model: it lacks {lacking[0]} and {len(lacking) - 1} more '
+            'tensors (keys `model.backbone.tuners` and `model.head`).'
+        )
+    model.load_state_dict(state, strict=False)
+    model._dataset_meta = meta.get('dataset_meta') or {}
+    return meta
+
+
+def tuned_state(model: nn.Module) -> dict[str, Tensor]:
     """Give a copy of all that training changed, and the fingerprint.
 
     The base is not in it. ``load_tuned`` restores it bit by bit.
@@ -114,7 +153,7 @@ class TunedBank:
         return self.model
 
 
-def _check_model(model: torch.nn.Module) -> None:
+def _check_model(model: nn.Module) -> None:
     if not isinstance(model, LongTailClassifier):
         raise ValueError(
             'Tuned states are swapped in a lift_mm.LongTailClassifier, which '

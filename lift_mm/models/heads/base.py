@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from lift_mm.registry import WEIGHT_INITIALIZERS
 
+_LARGEST = 10_000_000  # classes and widths; more is a slip
+
 
 class LongTailHead(ClsHead):
     """One layer ``fc`` on the last feature, whose rows start as one says.
@@ -69,21 +71,31 @@ class LongTailHead(ClsHead):
             self.loss_module.scale = self.scale
 
     def build_fc(self, in_channels: int, num_classes: int) -> nn.Linear:
-        """Give the layer with its random start."""
+        """Give the layer with its random start.
+
+        Args:
+            in_channels: Width of the feature, D.
+            num_classes: C.
+        """
         raise NotImplementedError
 
     def _check_positive(self, key: str, value, *kinds: type) -> None:
-        if not isinstance(value, kinds) or not value > 0:
+        number = isinstance(value, kinds) and not isinstance(value, bool)
+        if not number or not 0 < value <= _LARGEST:
             raise ValueError(
                 f'{key}={value!r} of {type(self).__name__} must be a positive '
-                f'{"number" if float in kinds else "int"} (key '
-                f'`model.head.{key}`).'
+                f'{"number" if float in kinds else "int"} of at most '
+                f'{_LARGEST:,} (key `model.head.{key}`).'
             )
 
     def set_class_info(
         self, names: Sequence[str], counts: Sequence[int] | None = None
     ) -> None:
         """Take names and training counts of the classes.
+
+        Args:
+            names: Names of the C classes, by label.
+            counts: Training images of each, (C,), if known.
 
         Raises:
             ValueError: There are more or fewer names than classes.
@@ -119,26 +131,44 @@ class LongTailHead(ClsHead):
             return self.score(feature.to(self.fc.weight.dtype))
 
     def score(self, feature: Tensor) -> Tensor:
-        """Give the logits of a feature, (B, D) -> (B, C)."""
+        """Give the logits of a feature, (B, D) -> (B, C).
+
+        Args:
+            feature: In the precision of the layer's weight.
+        """
         return self.fc(feature)
+
+    def adjust(self, cls_score: Tensor) -> Tensor:
+        """Subtract ``post_hoc_tau`` times the log prior, (B, C) -> (B, C).
+
+        Args:
+            cls_score: Logits.
+
+        Returns:
+            Adjusted logits.
+
+        Raises:
+            ValueError: The classes' training images are unknown.
+        """
+        if not self.post_hoc_tau:
+            return cls_score
+        counts = self.class_counts
+        fit = counts is not None and len(counts) == self.num_classes
+        if not fit or min(counts) <= 0:
+            raise ValueError(
+                f'post_hoc_tau={self.post_hoc_tau} needs a positive '
+                f'number of training images for each of the '
+                f'{self.num_classes} classes and has {counts}: give '
+                '`model.head.class_counts`, or test a checkpoint that '
+                'lift_mm wrote.'
+            )
+        prior = cls_score.new_tensor(counts, dtype=torch.float64)
+        prior = (prior / prior.sum()).log().to(cls_score)
+        return cls_score - self.post_hoc_tau * prior
 
     def _get_predictions(self, cls_score: Tensor, data_samples):
         """Turn logits into predictions, adjusted by ``post_hoc_tau``."""
-        if self.post_hoc_tau:
-            counts = self.class_counts
-            fit = counts is not None and len(counts) == self.num_classes
-            if not fit or min(counts) <= 0:
-                raise ValueError(
-                    f'post_hoc_tau={self.post_hoc_tau} needs a positive '
-                    f'number of training images for each of the '
-                    f'{self.num_classes} classes and has {counts}: give '
-                    '`model.head.class_counts`, or test a checkpoint that '
-                    'lift_mm wrote.'
-                )
-            prior = cls_score.new_tensor(counts, dtype=torch.float64)
-            prior = (prior / prior.sum()).log().to(cls_score)
-            cls_score = cls_score - self.post_hoc_tau * prior
-        return super()._get_predictions(cls_score, data_samples)
+        return super()._get_predictions(self.adjust(cls_score), data_samples)
 
 
 def _without_autocast(device: str):

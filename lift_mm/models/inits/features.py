@@ -6,10 +6,10 @@ from itertools import chain
 
 import torch
 from mmengine import dist
-from mmengine.utils import ProgressBar
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from lift_mm.progress import track
 from lift_mm.tuners import FrozenBase, TunerModule, disabled
 from lift_mm.tuners.freeze import fingerprint
 
@@ -105,9 +105,14 @@ def base_features(
         # The global one would make a run depend on whether this was cached.
         generator=torch.Generator(),
     )
-    show = dist.is_main_process() and len(share) > _SHOW_PROGRESS
-    progress = ProgressBar(len(share)) if show else None
-    for batch, where in zip(loader, share.split(batch_size)):
+    batches = track(
+        loader,
+        'Features of training images',
+        len(share),
+        len,
+        show=len(share) > _SHOW_PROGRESS,
+    )
+    for batch, where in zip(batches, share.split(batch_size)):
         inputs = model.data_preprocessor(dict(inputs=batch), False)['inputs']
         feature = model.extract_feat(inputs, stage='pre_logits')
         if feature.ndim != 2:
@@ -122,5 +127,3 @@ def base_features(
                 f'in_channels={width} (key `model.head.in_channels`).'
             )
         yield where, feature.float().cpu()
-        if progress:
-            progress.update(len(batch))

@@ -99,8 +99,9 @@ class SemanticInit:
         if class_names is None:
             raise ValueError(
                 'SemanticInit needs class names and has none: keep '
-                "dict(type='lift_mm.ClassInfoHook') in `custom_hooks`, or "
-                'call `set_class_info` before `init_weights`.'
+                "dict(type='lift_mm.ClassInfoHook') in `custom_hooks`, which "
+                'a `strategy` of mmengine does not wait for, or call '
+                '`set_class_info` before `init_weights`.'
             )
         text, proj = class_embeddings(
             class_names,

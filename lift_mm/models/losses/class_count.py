@@ -46,6 +46,10 @@ class ClassCountLoss(LongTailLoss):
     ) -> None:
         """Take what the config gives; it goes before the dataset's counts.
 
+        Args:
+            class_counts: Training images of each class, (C,).
+            prior: Shares of the classes instead, (C,); they are normalised.
+
         Raises:
             ValueError: Both are given, or one is no list of positive numbers.
         """
@@ -65,6 +69,10 @@ class ClassCountLoss(LongTailLoss):
         self, names: Sequence[str], counts: Sequence[int] | None = None
     ) -> None:
         """Take the training counts of the dataset, unless a config gave some.
+
+        Args:
+            names: Names of the C classes, by label.
+            counts: Training images of each, (C,), if known.
 
         Raises:
             ValueError: A class has no image; it is named. Or the config gave
@@ -87,6 +95,9 @@ class ClassCountLoss(LongTailLoss):
 
     def per_class(self, logits: Tensor) -> Tensor:
         """Give what was derived for each class, (C,), beside the logits.
+
+        Args:
+            logits: (B, C), for size and device.
 
         Raises:
             ValueError: The class counts are unknown or do not fit.
