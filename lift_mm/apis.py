@@ -1,25 +1,41 @@
-"""What a program does with tuned models: merge them, swap their tuners."""
+"""What a program does with tuned models: predict, merge, export, swap."""
 
 import copy
+import json
 import os
+from collections.abc import Sequence
 
+import torch
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmpretrain import get_model
-from torch import nn
+from torch import Tensor, nn
 
+import lift_mm
+
+from . import deploy, whole_files
+from .inferencer import LongTailInferencer
+from .models.class_names import set_class_names
 from .models.classifier import LongTailClassifier, _decode, _encode
 from .models.heads import TextHead
 from .models.tuned_states import (
     TunedBank,
+    load_learned,
     load_tuned,
-    read_state,
     tuned_state,
 )
-from .tuners import frozen_keys
 from .tuners.merge import fold
 
-__all__ = ['TunedBank', 'build_tuned', 'load_tuned', 'merge', 'tuned_state']
+__all__ = [
+    'LongTailInferencer',
+    'TunedBank',
+    'build_tuned',
+    'export',
+    'load_tuned',
+    'merge',
+    'set_class_names',
+    'tuned_state',
+]
 
 
 def build_tuned(
@@ -38,19 +54,7 @@ def build_tuned(
         ValueError: The checkpoint lacks something that the model learns.
     """
     model = get_model(cfg, device='cpu')
-    state, meta = read_state(checkpoint)
-    state = {key.removeprefix('module.'): v for key, v in state.items()}
-    needed = model.state_dict().keys() - frozen_keys(model)
-    lacking = sorted(needed - state.keys() - {'fingerprint'})
-    if lacking:
-        raise ValueError(
-            f'The checkpoint {os.fspath(checkpoint)!r} is none of this '
-            f'model: it lacks {lacking[0]} and {len(lacking) - 1} more '
-            'tensors (keys `model.backbone.tuners` and `model.head`).'
-        )
-    model.load_state_dict(state, strict=False)
-    model._dataset_meta = meta.get('dataset_meta') or {}
-    return model, meta
+    return model, load_learned(model, checkpoint)
 
 
 def class_card(meta: dict) -> dict:
@@ -110,3 +114,79 @@ def merge(
             buffer = _encode(module._identity(classes))
             module.fingerprint = buffer.to(module.fingerprint.device)
     return merged
+
+
+def export(
+    model: nn.Module,
+    path: str | os.PathLike,
+    format: str | None = None,
+    pipeline: Sequence[dict] | None = None,
+    images: Tensor | None = None,
+    size: tuple[int, int] | None = None,
+    dtype: torch.dtype = torch.uint8,
+    opset: int | None = None,
+) -> dict[str, float]:
+    """Write a model as one file that runs without this package.
+
+    Tuners are merged, or stay in the graph where they cannot be. The graph
+    reads ``images`` (B, 3, H, W), red, green, blue, 0..255, resized and
+    cropped, any B, and gives ``logits`` (B, C). The file says how a picture
+    becomes such an image and what the classes are called. What it computes
+    is compared with the model before anything is written.
+
+    Args:
+        model: A classifier, as ``get_model`` or :func:`build_tuned` gives
+            it; it is left as it is.
+        path: Where to write; a file that is there is replaced.
+        format: ``'onnx'``, ``'torch-export'`` or ``'torchscript'``; None
+            goes by the path's ending, .onnx, .pt2 or .ts.
+        pipeline: The transforms of a test; None takes those of the config
+            that the model was built from.
+        images: Images to compare on besides random ones, (B, 3, H, W) in
+            uint8, as the pipeline gives them.
+        size: Height and width of the images; None takes what the pipeline
+            cuts out, or else what the backbone was built for.
+        dtype: Type of the images, ``torch.uint8`` or ``torch.float32``.
+        opset: Version of ONNX's operators; None is 20.
+
+    Returns:
+        The largest difference of logits, ``'random'`` and ``'images'``, as
+        a share of the largest logit.
+
+    Raises:
+        ImportError: A package of the extra ``export`` is missing.
+        TypeError: The model is none with a head and a preprocessor.
+        ValueError: An argument is impossible, the pipeline cannot be
+            described, or the file computes something else than the model.
+    """
+    kind = deploy.kind_of(path, format, opset)
+    if dtype not in (torch.uint8, torch.float32):
+        raise ValueError(
+            f'dtype={dtype} must be torch.uint8 or torch.float32 (argument '
+            '`dtype`).'
+        )
+    if pipeline is None:
+        pipeline = deploy.test_pipeline(model)
+    reads = deploy.channel_order(pipeline)
+    size = size or deploy.image_size(model, pipeline)
+    known = class_card(dict(dataset_meta=getattr(model, '_dataset_meta', {})))
+    known['preprocessing'] = deploy.card(pipeline, size, dtype)
+    facts = {key: json.dumps(value) for key, value in known.items()}
+    facts['lift_mm_version'] = lift_mm.__version__
+
+    tuned = copy.deepcopy(model).cpu()
+    tuned.eval()
+    if getattr(tuned.head, 'class_counts', 0) is None:
+        tuned.head.class_counts = known.get('class_counts')  # as a test does
+    graph = deploy.exportable(merge(tuned), reads)
+    data = deploy.write(kind, graph, size, facts, dtype, opset)
+
+    run = deploy.read_back(data, kind)
+    noise = deploy.random_images(4, size)
+    found = {
+        name: deploy.difference(tuned, run, batch, reads, dtype)
+        for name, batch in dict(random=noise, images=images).items()
+        if batch is not None
+    }
+    whole_files.write(data, path)
+    return found

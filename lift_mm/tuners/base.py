@@ -50,6 +50,11 @@ class Tuner:
     ) -> None:
         """Add modules and hooks to the blocks of a frozen net.
 
+        Args:
+            net: The net, all of whose parameters are frozen.
+            blocks: Its blocks, see :func:`find_blocks`.
+            num_classes: What sizes follow; None where it is unknown.
+
         Raises:
             ValueError: The tuner does not fit the net.
         """
@@ -61,6 +66,9 @@ class Tuner:
 
     def select(self, blocks: list[Block]) -> list[int]:
         """Give the indices of the blocks that ``layers`` means.
+
+        Args:
+            blocks: All blocks of the net.
 
         Raises:
             ValueError: An index or a number of blocks that does not exist.
@@ -224,7 +232,11 @@ def attach_tuners(
 
 @contextlib.contextmanager
 def disabled(net: nn.Module):
-    """Compute without tuners inside this context: the base net's function."""
+    """Compute without tuners inside this context: the base net's function.
+
+    Args:
+        net: A net with tuners, or a model around it.
+    """
     modules = [m for m in net.modules() if isinstance(m, TunerModule)]
     guards = [m for m in net.modules() if hasattr(m, 'swap_originals')]
     before = [m.enabled for m in modules]

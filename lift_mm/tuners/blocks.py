@@ -29,6 +29,10 @@ class Block:
     def need(self, site: str, tuner) -> nn.Module:
         """Give a site, or say that the tuner does not fit this net.
 
+        Args:
+            site: A key of ``sites``, such as ``'fc1'``.
+            tuner: Who asks, for the message.
+
         Raises:
             ValueError: The block has no such layer.
         """
@@ -44,6 +48,11 @@ class Block:
 
     def add(self, name: str, module: nn.Module, tuner) -> None:
         """Register a tuner's module under the block.
+
+        Args:
+            name: What to call it.
+            module: The module.
+            tuner: Whose it is, for the message.
 
         Raises:
             ValueError: The block has a child of that name already.
@@ -131,6 +140,9 @@ def find_blocks(net: nn.Module) -> list[Block]:
     modules it is one with convolutions and norms (``conv1, bn1, conv2,
     bn2``) and a shortcut (``downsample``): the ResNets of CLIP, mmpretrain
     and timm.
+
+    Args:
+        net: A backbone of mmpretrain, timm or CLIP.
 
     Raises:
         ValueError: The net has no such block, or is one whose forward pass

@@ -8,12 +8,19 @@ from .freeze import FrozenBase
 
 
 def learned_parameters(model: nn.Module) -> dict[str, Parameter]:
-    """Give the parameters that training changes, by name."""
+    """Give the parameters that training changes, by name.
+
+    Args:
+        model: A model, or a part of one.
+    """
     return {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 
 def learned_parts(model: nn.Module) -> dict[str, int]:
     """Count learned parameters by what they belong to.
+
+    Args:
+        model: A model, or a part of one.
 
     Returns:
         Numbers by name: each tuner's child name (``'adaptformer'``),
@@ -45,6 +52,9 @@ def frozen_keys(model: nn.Module) -> set[str]:
 
     These need not be saved: building the model loads them again. A base that
     a checkpoint has replaced is not among them.
+
+    Args:
+        model: A model, or a part of one.
     """
     keys: set[str] = set()
     for name, module in model.named_modules():

@@ -44,7 +44,8 @@ class Prompt(TunerModule):
         if not self.enabled:
             return None
         x = args[0] if self.first else self._cut(args[0])
-        tokens = self.tokens.to(x.dtype).expand(len(x), -1, -1)
+        # Not len(x), which a traced graph takes for a constant.
+        tokens = self.tokens.to(x.dtype).expand(x.shape[0], -1, -1)
         parts = [x[:, :1], tokens, x[:, 1:]] if self.causal else [x, tokens]
         return (torch.cat(parts, dim=1), *args[1:])
 

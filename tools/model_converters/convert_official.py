@@ -12,6 +12,7 @@ from mmengine.config import Config, DictAction
 from mmpretrain import get_model
 
 import lift_mm
+from lift_mm import whole_files
 from lift_mm.apis import tuned_state
 from lift_mm.safe_load import load_file
 from lift_mm.tuners import learned_parameters
@@ -76,7 +77,7 @@ def main(args=None) -> None:
         unplaced += strange
         number -= len(strange)
     meta = dict(lift_mm_version=lift_mm.__version__)
-    torch.save(dict(meta=meta, state_dict=state), args.out)
+    whole_files.save(dict(meta=meta, state_dict=state), args.out)
     print(f'{args.out}: {number} tensors placed.')
     for key in unplaced:
         print(f'No place for {key}')

@@ -19,6 +19,7 @@ from mmpretrain.registry import TRANSFORMS
 from torch import Tensor, nn
 
 import lift_mm
+from lift_mm import whole_files
 from lift_mm.apis import build_tuned, class_card, merge
 from lift_mm.models.merged_config import can_widen, model_config
 from lift_mm.safe_load import load_file
@@ -137,7 +138,7 @@ def write(cfg: Config, merged: nn.Module, meta: dict, out: Path) -> Config:
     )
     new = whole_config(cfg, model_config(cfg.model.to_dict(), merged, card))
     out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(dict(meta=card, state_dict=state), f'{out}.pth')
+    whole_files.save(dict(meta=card, state_dict=state), f'{out}.pth')
     new.dump(f'{out}.py')
     return new
 

@@ -9,6 +9,7 @@ optimizer, no log. ``tools/test.py``, ``mmpretrain.get_model`` and
 import argparse
 import datetime
 import hashlib
+import io
 import json
 import re
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from mmengine.config import Config, DictAction
 
 import lift_mm
+from lift_mm import whole_files
 from lift_mm.apis import build_tuned, class_card, tuned_state
 from lift_mm.models.classifier import (
     LongTailClassifier,
@@ -97,12 +99,13 @@ def publish(args: argparse.Namespace) -> Path:
     state['fingerprint'] = _encode(identity)
     folder = Path(args.out_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f'.{Path(args.config).stem}.part'
-    torch.save(dict(meta=card(model, meta, metrics), state_dict=state), part)
-    sha = hashlib.sha256(part.read_bytes()).hexdigest()[:8]
+    buffer = io.BytesIO()
+    torch.save(dict(meta=card(model, meta, metrics), state_dict=state), buffer)
+    data = whole_files.seal(buffer.getvalue())
+    sha = hashlib.sha256(data).hexdigest()[:8]
     name = args.name or Path(args.config).stem
     out = folder / f'{name}_{datetime.datetime.now():%Y%m%d}-{sha}.pth'
-    part.replace(out)
+    whole_files.write(data, out)
     learned = sum(v.numel() * v.element_size() for v in state.values())
     print(f'{out}: {out.stat().st_size:,} bytes, {learned:,} of them learned')
     return out
