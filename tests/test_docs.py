@@ -1,11 +1,13 @@
 """The code in the documents runs."""
 
 import re
+import runpy
 import sys
 
 import numpy as np
 import pytest
 import torch
+from embedded_demo import Demo
 from miniature import REPO
 from mmengine.config import Config
 from mmengine.registry import DATA_SAMPLERS, DefaultScope
@@ -72,3 +74,27 @@ def test_sampler_of_the_page(tmp_path):
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         built = DATA_SAMPLERS.build(sampler | dict(dataset=dataset, seed=0))
     assert type(built).__name__ == 'ClassAwareSampler'
+
+
+def test_predictions_of_the_page(tmp_path, capsys):
+    demo = Demo(tmp_path)
+    tests = demo.images[0].parents[1]
+    text = '\n'.join(blocks_of((REPO / 'docs' / 'try_it.md').read_text()))
+    for given, here in (
+        ('configs/demo/lift_fashion-mnist-lt.py', tmp_path / 'lift.py'),
+        (
+            'configs/demo/zero-shot_fashion-mnist-lt.py',
+            tmp_path / 'zero-shot.py',
+        ),
+        ('work_dirs/demo/lift/epoch_5.pth', demo.checkpoint),
+        ('data/fashion-mnist-lt/test', tests),
+    ):
+        assert given in text
+        text = text.replace(given, str(here))
+    image = re.search(r"image = '(.*)'", text)[1]
+    text = text.replace(image, str(demo.images[0]))
+    (tmp_path / 'page.py').write_text(text)
+    names = runpy.run_path(str(tmp_path / 'page.py'))
+    assert names['infer'].model.head.num_classes == 3
+    said = capsys.readouterr().out
+    assert all(str(path) in said for path in (tests / 'sandal').iterdir())

@@ -45,7 +45,8 @@ def wheel(tmp_path_factory):
 
 def test_wheel_carries_all(wheel):
     packed = set(zipfile.ZipFile(wheel).namelist())
-    modules = {str(p.relative_to(ROOT)) for p in files('lift_mm', '*.py')}
+    sources = [*files('lift_mm', '*.py'), *files('lift_mm', '*.j2')]
+    modules = {str(path.relative_to(ROOT)) for path in sources}
     wanted = {
         f'lift_mm/.mim/{path.relative_to(ROOT)}'
         for folder, pattern in (('configs', '*.*'), ('tools', '*.*'))
