@@ -15,12 +15,12 @@ import mmpretrain
 import torch
 from mmengine.config import Config, DictAction
 from mmpretrain import get_model
-from mmpretrain.registry import TRANSFORMS
 from torch import Tensor, nn
 
 import lift_mm
 from lift_mm import whole_files
 from lift_mm.apis import build_tuned, class_card, merge
+from lift_mm.deploy import read_images
 from lift_mm.models.merged_config import can_widen, model_config
 from lift_mm.safe_load import load_file
 
@@ -78,21 +78,6 @@ def whole_config(cfg: Config, model: dict) -> Config:
             imports=imports, allow_failed_imports=False
         )
     return Config(new)
-
-
-def read_images(cfg: Config, paths: list[str], model) -> Tensor:
-    """Give images as the test pipeline makes them, (B, 3, H, W)."""
-    pipeline = list(cfg.test_dataloader.dataset.pipeline)
-    if not str(pipeline[0]['type']).endswith('LoadImageFromFile'):
-        pipeline.insert(0, dict(type='LoadImageFromFile'))
-    steps = [TRANSFORMS.build(step) for step in pipeline]
-    found = []
-    for path in paths:
-        data = dict(img_path=path)
-        for step in steps:
-            data = step(data)
-        found.append(data['inputs'])
-    return model.data_preprocessor(dict(inputs=found))['inputs']
 
 
 def image_size(net: nn.Module, config: dict) -> tuple[int, int]:
@@ -168,7 +153,8 @@ def main(args=None) -> None:
     x = torch.randn(4, 3, *size, generator=stream)
     compare(tuned, rebuilt, x, 'random input')
     if args.images:
-        x = read_images(cfg, args.images, tuned)
+        images = read_images(cfg.test_dataloader.dataset.pipeline, args.images)
+        x = tuned.data_preprocessor(dict(inputs=images))['inputs']
         compare(tuned, rebuilt, x, f'{len(args.images)} images')
     for sentence in merged.unmerged:
         print(f'Not merged: {sentence}')
