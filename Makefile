@@ -86,7 +86,8 @@ $(EXTRAS): $(STAMP)
 $(WEB): $(EXTRAS)
 	@echo 'Installing gradio into .venv-web ...'
 	@$(BIN)/python -m venv .venv-web
-	@$(BIN)/python -c "import sysconfig as s; print(s.get_path('purelib'))" \
+	@$(BIN)/python -c "import sysconfig as s; print('import site;', \
+	    'site.addsitedir(%r)' % s.get_path('purelib'))" \
 	    > .venv-web/lib/python$$($(BIN)/python -c "import sys; \
 	    print('%d.%d' % sys.version_info[:2])")/site-packages/lift_mm.pth
 	@.venv-web/bin/python -m pip install -q 'gradio>=6'
